@@ -137,5 +137,5 @@ class ValidatorSet:
         return 3 * self.weight(addresses) > 2 * self.total
 
     def is_honest_one(self, addresses: set[Address] | frozenset[Address]) -> bool:
-        """More than a third of the weight, so that at least one of them is honest (f+1)."""
-        return 3 * self.weight(addresses) > self.total - 1 if self.total == len(self) else 3 * self.weight(addresses) > self.total
+        """At least a third of the weight, so that one of them is honest: f+1 of n equal validators, f = ⌊(n−1)/3⌋."""
+        return 3 * self.weight(addresses) >= self.total
