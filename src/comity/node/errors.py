@@ -1,0 +1,89 @@
+"""What can go wrong in a node, as a tree; each leaf has a stable code, an exit code and, where it is raised, a hint.
+
+ComityError
+└── NodeError
+    ├── BadConfig, NoHome, HomeBusy          before it runs
+    ├── Unauthenticated, WrongHost, CrossOrigin, Forbidden   at the door
+    ├── BadRequest, NotFound, TooLarge, Busy, Conflict       a request
+    └── PeerError, ChildError                the inside of the node
+"""
+
+from __future__ import annotations
+
+from comity.record.errors import ComityError
+
+
+class NodeError(ComityError):
+    code = "node"
+
+
+class BadConfig(NodeError):
+    code = "bad-config"
+    exit_code = 2
+
+
+class NoHome(NodeError):
+    code = "no-home"
+
+
+class HomeBusy(NodeError):
+    code = "home-busy"
+
+
+class Unauthenticated(NodeError):
+    code = "unauthenticated"
+    exit_code = 3
+
+
+class WrongHost(NodeError):
+    code = "wrong-host"
+    exit_code = 3
+
+
+class CrossOrigin(NodeError):
+    code = "cross-origin"
+    exit_code = 3
+
+
+class Forbidden(NodeError):
+    """The caller is known, but a role, a grant or a contract says no."""
+
+    code = "forbidden"
+    exit_code = 3
+
+
+class BadRequest(NodeError):
+    code = "bad-request"
+
+
+class NotFound(NodeError):
+    code = "not-found"
+
+
+class TooLarge(NodeError):
+    code = "too-large"
+
+
+class Busy(NodeError):
+    """A bounded queue is full, or a part is starting: try again."""
+
+    code = "busy"
+    exit_code = 5
+
+
+class Conflict(NodeError):
+    code = "conflict"
+
+
+class PeerError(NodeError):
+    """A peer that broke the protocol, or cannot be reached."""
+
+    code = "peer"
+    exit_code = 5
+
+
+class ChildError(NodeError):
+    """The signer, the executor or a worker is gone or refused."""
+
+    code = "child"
+    exit_code = 5
