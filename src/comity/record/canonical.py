@@ -1,6 +1,6 @@
-"""Canonical JSON: one byte form per value (RFC 8785), and a decoder that refuses everything ambiguous (RFC 7493, I-JSON).
+"""Canonical JSON: one byte form per value (RFC 8785), and a decoder that refuses what is ambiguous (RFC 7493).
 
-Not a schema: see `kinds` for what a record may hold. Encoding is the `rfc8785` library; the strictness on the way in is ours.
+Not a schema: see `kinds` for what a record may hold. Encoding is the `rfc8785` library; strict decoding is ours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 def encode(value: Any, *, depth_max: int = DEPTH_MAX) -> bytes:
     """The canonical bytes of a value of None, bool, int, float, str, list, tuple and dict.
 
-    Raises `NotCanonical` for anything else, integers beyond 2^53 - 1, NaN, infinities, lone surrogates and excess depth.
+    Raises `NotCanonical` for anything else: integers beyond 2^53 - 1, NaN, infinities, lone surrogates, excess depth.
     """
     _check_value(value, depth_max)
     try:
@@ -47,9 +47,9 @@ def decode(
 ) -> Json:
     """The value of a JSON text, or `NotCanonical`.
 
-    Refuses: more than `bytes_max` bytes or `depth_max` nested containers (both before parsing), bytes that are not UTF-8, a BOM,
-    duplicate keys, NaN and infinities, integers beyond 2^53 - 1, lone surrogates, fractions and exponents unless `floats`,
-    and, when `canonical`, every text but the one that `encode` gives for the value.
+    Refuses: more than `bytes_max` bytes or `depth_max` nested containers (both before parsing), bytes that are not
+    UTF-8, a BOM, duplicate keys, NaN and infinities, integers beyond 2^53 - 1, lone surrogates, fractions and exponents
+    unless `floats`, and, when `canonical`, every text but the one that `encode` gives for the value.
     """
     if len(data) > bytes_max:
         raise NotCanonical("JSON text is too large", why=f"{len(data)} bytes, at most {bytes_max}")
@@ -68,7 +68,7 @@ def decode(
         raise NotCanonical("text is not JSON", why=f"{error.msg} at character {error.pos}") from None
     if b"\\u" in data:  # the only way in for a lone surrogate, as UTF-8 holds none
         _check_value(value, depth_max)
-    if canonical and rfc8785.dumps(value) != data:  # type: ignore[arg-type]  # its recursive alias is not ours
+    if canonical and rfc8785.dumps(value) != data:
         raise NotCanonical("JSON text is not in canonical form", why="RFC 8785 gives other bytes for the same value")
     return value
 

@@ -1,4 +1,4 @@
-"""The hash functions: SHA-256 names records and blobs, Keccak-256 is the ledger's, HMAC-SHA-256 commits to private data.
+"""SHA-256 names records and blobs, Keccak-256 is the ledger's, HMAC-SHA-256 commits to private data.
 
 Not signatures: see `keys`.
 """
@@ -39,7 +39,7 @@ def commitment(salt: bytes, data: bytes) -> Digest:
 def as_digest(text: str) -> Digest:
     """`text` as a digest; `BadDigest` unless it is 64 lower-case hexadecimal characters."""
     if not isinstance(text, str) or _DIGEST.fullmatch(text) is None:
-        raise BadDigest("not a SHA-256 digest", why=f"{str(text)[:80]!r}", hint="give 64 lower-case hexadecimal characters")
+        raise BadDigest("not a SHA-256 digest", why=f"{str(text)[:80]!r}", hint="give 64 lower-case hex characters")
     return Digest(text)
 
 

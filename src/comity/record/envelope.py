@@ -49,8 +49,8 @@ class Envelope:
     def decode(cls, data: bytes) -> Envelope:
         """The envelope of its DSSE JSON.
 
-        Raises `MalformedRecord` unless the bytes are those that `encode` gives, and `BadSignature` when the signature recovers to
-        no key, or to another than `keyid` names. The payload is not parsed.
+        Raises `MalformedRecord` unless the bytes are those that `encode` gives, and `BadSignature` when the signature
+        recovers to no key, or to another than `keyid` names. The payload is not parsed.
         """
         value = canonical.decode(data, bytes_max=ENVELOPE_BYTES_MAX, depth_max=_DEPTH_MAX)
         match value:
@@ -65,10 +65,11 @@ class Envelope:
         if payload_type != PAYLOAD_TYPE:
             raise MalformedRecord("envelope holds no in-toto statement", why=f"payloadType is {payload_type[:64]!r}")
         envelope = cls(_from_base64(payload_text), _from_base64(signature_text))
-        if keyid != to_hex(envelope.signer()):
-            raise BadSignature("keyid is not the signer", why=f"keyid {keyid[:64]!r}, signed by {to_hex(envelope.signer())}")
+        signer = to_hex(envelope.signer())
+        if keyid != signer:
+            raise BadSignature("keyid is not the signer", why=f"keyid {keyid[:64]!r}, signed by {signer}")
         if envelope.encode() != data:
-            raise MalformedRecord("not the envelope's one byte form", why="unknown members, or JSON that is not canonical")
+            raise MalformedRecord("not the envelope's one byte form", why="an unknown member, or not canonical JSON")
         return envelope
 
     @property
@@ -87,9 +88,10 @@ class Envelope:
     def encode(self) -> bytes:
         """The DSSE JSON, in canonical form; `keyid` is the signer's address."""
         if len(self.payload) > PAYLOAD_BYTES_MAX or len(self.signature) != SIGNATURE_BYTES:
-            raise MalformedRecord("not an envelope of a record", why="payload too large, or signature of the wrong length")
+            raise MalformedRecord("not an envelope of a record", why="payload too large or signature not 65 bytes")
         signature: dict[str, Json] = {"keyid": to_hex(self.signer()), "sig": _to_base64(self.signature)}
-        return canonical.encode({"payload": _to_base64(self.payload), "payloadType": PAYLOAD_TYPE, "signatures": [signature]})
+        payload = _to_base64(self.payload)
+        return canonical.encode({"payload": payload, "payloadType": PAYLOAD_TYPE, "signatures": [signature]})
 
 
 def _to_base64(data: bytes) -> str:

@@ -11,11 +11,16 @@ ComityError
 └── (each package hangs its own tree below ComityError in its own errors.py)
 """
 
+# ruff: noqa: N818  (the names of this tree are contract: docs/architecture.md section 1)
+
 from __future__ import annotations
 
 
 class ComityError(Exception):
-    """An expected failure. `exit_code`: 1 fixable by the user, 2 usage or internal, 3 denied, 4 verification failed, 5 unreachable."""
+    """An expected failure.
+
+    `exit_code`: 1 fixable by the user, 2 usage or internal, 3 denied, 4 verification failed, 5 node unreachable.
+    """
 
     code: str = "error"
     exit_code: int = 1
@@ -37,7 +42,7 @@ class MalformedRecord(ComityError):
 
 
 class NotCanonical(MalformedRecord):
-    """JSON that breaks a strict rule (duplicate key, float, lone surrogate, depth, size) or is not in canonical form."""
+    """JSON that breaks a strict rule (duplicate key, float, surrogate, depth, size) or is not in its canonical form."""
 
     code = "not-canonical"
 

@@ -1,4 +1,4 @@
-"""The exact field types that record kinds are made of: each a msgspec constraint, so that a spec is valid once it is built.
+"""The exact field types that record kinds are made of, each a msgspec constraint.
 
 Not the kinds themselves: see `kinds`. Patterns use \\A and \\Z because `$` would let a trailing line feed through.
 """
@@ -18,7 +18,7 @@ _ADDRESS_PATTERN = r"\A0x[0-9a-f]{40}\Z"
 _KEY_PATTERN = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 _DECIMAL_PATTERN = r"\A-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?\Z"
 _WEI_PATTERN = r"\A(0|[1-9][0-9]{0,77})\Z"
-# Controls, line separators and bidirectional overrides could make a terminal or a page show other words than were signed.
+# Controls, line separators and bidirectional overrides could show other words than were signed.
 _TEXT_PATTERN = "\\A[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]*\\Z"
 
 RecordDigest = Annotated[Digest, Meta(pattern=_DIGEST_PATTERN, extra={"form": "record", "names": "record"})]

@@ -33,7 +33,7 @@ class PrivateKey:
 
     @classmethod
     def generate(cls, entropy: Callable[[int], bytes]) -> PrivateKey:
-        """A fresh key from `entropy(32)`; the caller hands in `secrets.token_bytes`, or a seeded source in a simulation."""
+        """A fresh key from `entropy(32)`: `secrets.token_bytes`, or a seeded source in a simulation."""
         while True:
             secret = entropy(DIGEST_BYTES)
             if len(secret) == DIGEST_BYTES and 0 < int.from_bytes(secret, "big") < ORDER:
@@ -49,9 +49,9 @@ class PrivateKey:
         return cls(coincurve.PrivateKey(bytes(secret)))
 
     @classmethod
-    def from_dev_seed(cls, text: str) -> PrivateKey:
-        """The key that anyone can derive from `text`: for `comity dev`, demos and tests, never for anything of worth."""
-        return cls.from_bytes(bytes.fromhex(sha256(_DEV_DOMAIN + text.encode("utf-8"))))
+    def from_seed(cls, dev_seed: str) -> PrivateKey:
+        """The key that anyone can derive from `dev_seed`: for `comity dev`, demos and tests, worth nothing."""
+        return cls.from_bytes(bytes.fromhex(sha256(_DEV_DOMAIN + dev_seed.encode("utf-8"))))
 
     def sign(self, hash32: bytes) -> bytes:
         """65 bytes r‖s‖v over a 32-byte hash: RFC 6979 nonce, low s, v in {0, 1}."""
@@ -79,7 +79,10 @@ class PrivateKey:
 
 
 def recover(hash32: bytes, signature: bytes) -> Address:
-    """The address whose key signed `hash32` (SEC 1 section 4.1.6); `BadSignature` unless 65 bytes, low s, v in {0, 1}, on the curve."""
+    """The address whose key signed `hash32` (SEC 1 section 4.1.6).
+
+    Raises `BadSignature` unless the signature is 65 bytes r‖s‖v with low s, v in {0, 1}, and r on the curve.
+    """
     if len(hash32) != DIGEST_BYTES:
         raise BadSignature("a signature covers a 32-byte hash", why=f"{len(hash32)} bytes")
     if len(signature) != SIGNATURE_BYTES:

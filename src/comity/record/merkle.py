@@ -42,7 +42,10 @@ def prove(leaves: Sequence[bytes], index: int) -> tuple[Digest, ...]:
 
 
 def verify(root: Digest, leaf: bytes, index: int, size: int, path: Sequence[Digest]) -> bool:
-    """Whether `leaf` is leaf `index` of the tree of `size` leaves under `root` (RFC 9162 section 2.1.3.2). Never raises for a bad proof."""
+    """Whether `leaf` is leaf `index` of the tree of `size` leaves under `root` (RFC 9162 section 2.1.3.2).
+
+    A proof of any other form is false, never an error.
+    """
     if not 0 <= index < size or len(path) > PATH_NODES_MAX:
         return False
     node = hashlib.sha256(b"\x00" + leaf).digest()

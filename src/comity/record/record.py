@@ -35,7 +35,7 @@ class Record:
 
     @classmethod
     def make(cls, kind: str, org: str, spec: Spec | Mapping[str, Any]) -> Record:
-        """A record of `org` from a spec struct or a plain dict; `MalformedRecord` or `UnknownKind` says what is wrong."""
+        """A record of `org` from a spec struct or a plain dict, or `MalformedRecord` or `UnknownKind`."""
         record = cls._checked(kind, org, spec)
         statement(record)
         return record
@@ -43,7 +43,8 @@ class Record:
     @classmethod
     def _checked(cls, kind: str, org: object, spec: object) -> Record:
         if not isinstance(org, str) or _NAME.match(org) is None:
-            raise MalformedRecord("not an organisation's name", why=repr(org)[:80], hint="2 to 32 of a-z, 0-9 and -, a letter first")
+            hint = "2 to 32 of a-z, 0-9 and -, a letter first"
+            raise MalformedRecord("not an organisation's name", why=repr(org)[:80], hint=hint)
         built = kinds.build(kind, dict(spec) if isinstance(spec, Mapping) else spec)
         return cls(kind, org, built, tuple(kinds.references(built)))
 
@@ -68,7 +69,8 @@ def statement(record: Record) -> bytes:
     }
     payload = canonical.encode(value, depth_max=PAYLOAD_DEPTH_MAX)
     if len(payload) > PAYLOAD_BYTES_MAX:
-        raise MalformedRecord(f"{record.kind} is too large for a record", why=f"{len(payload)} bytes, at most {PAYLOAD_BYTES_MAX}")
+        why = f"{len(payload)} bytes, at most {PAYLOAD_BYTES_MAX}"
+        raise MalformedRecord(f"{record.kind} is too large for a record", why=why)
     return payload
 
 
@@ -78,7 +80,7 @@ def digest(record: Record) -> Digest:
 
 
 def parse(payload: bytes) -> Record:
-    """The record of a payload; subject and refs are derived again, and any byte that differs is refused with `MalformedRecord`."""
+    """The record of a payload. Subject and refs are derived again; `MalformedRecord` for any byte that differs."""
     value = canonical.decode(payload, bytes_max=PAYLOAD_BYTES_MAX, depth_max=PAYLOAD_DEPTH_MAX)
     outer = _members(value, "statement", ("_type", "predicate", "predicateType", "subject"))
     if outer["_type"] != STATEMENT_TYPE:
@@ -88,7 +90,7 @@ def parse(payload: bytes) -> Record:
     if predicate["refs"] != list(record.refs):
         raise MalformedRecord("refs are not those that the spec names")
     if statement(record) != payload:
-        raise MalformedRecord("not the record's one byte form", why="subject or JSON form differs from what the spec gives")
+        raise MalformedRecord("not the record's one byte form", why="subject or JSON form differs from the spec's")
     return record
 
 

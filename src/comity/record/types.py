@@ -16,7 +16,7 @@ Address = NewType("Address", bytes)
 Height = NewType("Height", int)
 Wei = NewType("Wei", int)
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 SHORT_CHARACTERS = 12
 
