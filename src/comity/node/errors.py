@@ -5,7 +5,8 @@ ComityError
     ├── BadConfig, NoHome, HomeBusy          before it runs
     ├── Unauthenticated, WrongHost, CrossOrigin, Forbidden   at the door
     ├── BadRequest, NotFound, TooLarge, Busy, Conflict       a request
-    └── PeerError, ChildError                the inside of the node
+    ├── PeerError: HandshakeRefused, PeerGone                other nodes
+    └── ChildError: ChildGone, SignerRefused, RestartsExhausted   our own processes
 """
 
 from __future__ import annotations
@@ -87,3 +88,35 @@ class ChildError(NodeError):
 
     code = "child"
     exit_code = 5
+
+
+class HandshakeRefused(PeerError):
+    """The other end is not a member, not on our genesis, or does not speak the protocol."""
+
+    code = "handshake-refused"
+
+
+class PeerGone(PeerError):
+    """No connection to that member, or it broke before the answer came."""
+
+    code = "peer-gone"
+
+
+class ChildGone(ChildError):
+    """The process died, or is being restarted: what it was asked may or may not have happened."""
+
+    code = "child-gone"
+
+
+class SignerRefused(ChildError):
+    """The signer will not sign this; `what` says why."""
+
+    code = "signer-refused"
+    exit_code = 3
+
+
+class RestartsExhausted(ChildError):
+    """A process died too often within its window and is left dead."""
+
+    code = "restarts-exhausted"
+    exit_code = 2
