@@ -6,6 +6,9 @@ ComityError
     ├── InvalidTransaction    bytes that are no transaction of this chain, or one that may not run now
     ├── InvalidBlock          a block that does not follow from its parent
     │   └── Divergence        our execution gives another result than the header says; carries the evidence
+    ├── ContractError         a call, event or output that no system contract understands
+    ├── InvalidAnchor         a transaction whose record is not what its arguments or its sender say
+    ├── BadEvidence           a bundle that cannot be read as evidence at all
     ├── InvalidSeals          seals that are no quorum of the set
     ├── InvalidProof          trie nodes that do not prove what they should
     ├── InvalidGenesis        a genesis document that is malformed
@@ -54,6 +57,25 @@ class Divergence(InvalidBlock):
     def __init__(self, what: str, *, why: str = "", hint: str = "", evidence: dict[str, object]) -> None:
         super().__init__(what, why=why, hint=hint)
         self.evidence = evidence
+
+
+class ContractError(LedgerError):
+    """A call, an event or an output that no system contract understands."""
+
+    code = "bad-contract-call"
+
+
+class InvalidAnchor(LedgerError):
+    """A transaction to a system contract whose record is not what its arguments or its sender say."""
+
+    code = "invalid-anchor"
+
+
+class BadEvidence(LedgerError):
+    """A bundle that cannot be read as evidence at all, or that this node cannot make."""
+
+    code = "bad-evidence"
+    exit_code = 4
 
 
 class InvalidSeals(LedgerError):

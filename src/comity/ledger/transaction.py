@@ -38,9 +38,7 @@ _REFUSED = {
 AccessList = Sequence[tuple[Address, Sequence[int]]]
 
 
-def decode(
-    raw: bytes, *, chain_id: int, unprotected: bool = False, gas_max: int = TRANSACTION_GAS_MAX
-) -> Transaction:
+def decode(raw: bytes, *, chain_id: int, unprotected: bool = False, gas_max: int = TRANSACTION_GAS_MAX) -> Transaction:
     """The transaction of `raw`, its sender recovered; `InvalidTransaction` with the reason otherwise.
 
     `unprotected` admits legacy transactions without a chain id (before EIP-155); it and `gas_max` are for the public tests.
@@ -196,7 +194,9 @@ def signing_payload(
     For kinds 0 and 1 `max_fee` is the gas price. Give the bytes to `assemble` together with the signature.
     """
     body: list[rlp.Encodable] = [gas, to or b"", value, data]
-    accesses: rlp.Encodable = [[address, [slot.to_bytes(32, "big") for slot in slots]] for address, slots in access_list]
+    accesses: rlp.Encodable = [
+        [address, [slot.to_bytes(32, "big") for slot in slots]] for address, slots in access_list
+    ]
     if kind == 0:
         return rlp.encode([nonce, max_fee, *body, chain_id, b"", b""])
     if kind == 1:

@@ -8,6 +8,7 @@ from comity.record.types import Address, Hash32, Height, Wei
 
 ZERO_ADDRESS = Address(bytes(20))
 ZERO_HASH = Hash32(bytes(32))
+ZERO_WEI = Wei(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Account:
     """An account as the state trie holds it (Yellow Paper 4.1)."""
 
     nonce: int = 0
-    balance: Wei = Wei(0)
+    balance: Wei = ZERO_WEI
     code_hash: Hash32 = ZERO_HASH
     """Keccak-256 of the code; ZERO_HASH stands for no code."""
 
