@@ -17,9 +17,9 @@ from eth_abi.abi import decode as _abi_decode
 from eth_abi.abi import encode as _abi_encode
 from eth_abi.exceptions import DecodingError, EncodingError
 
+from comity.ledger.errors import ContractError
 from comity.ledger.types import ZERO_ADDRESS, Log
 from comity.record.digest import keccak256
-from comity.record.errors import ComityError
 from comity.record.types import Address
 
 NAMES = ("Members", "Records", "Grants", "Governance", "Studies", "Services")
@@ -37,12 +37,6 @@ _PANICS = {
     0x32: "an index out of bounds",
     0x41: "too much memory asked for",
 }
-
-
-class ContractError(ComityError):
-    """A call, an event or an output that no system contract understands."""
-
-    code = "bad-contract-call"
 
 
 @dataclass(frozen=True, slots=True)

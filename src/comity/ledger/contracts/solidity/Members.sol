@@ -19,20 +19,25 @@ contract Members is System {
     event Admitted(address indexed org, address validator, string name, string endpoint);
 
     mapping(address org => Member) private _members;
+    /// In the order of admission; nobody is ever taken off.
+    address[] private _orgs;
     mapping(address validator => address org) private _orgOfValidator;
     mapping(bytes32 nameHash => address org) private _orgOfName;
-    uint256 public count;
     uint256 public validatorCount;
 
     /// The founders. Genesis calls it once, from the zero address.
     function initialize(Member[] calldata founders) external {
-        require(count == 0, "the members were already initialised");
+        require(count() == 0, "the members were already initialised");
         for (uint256 i = 0; i < founders.length; i++) _admit(founders[i]);
     }
 
     function admit(string calldata name, address org, address validator, string calldata endpoint) external {
         require(msg.sender == GOVERNANCE, "only a passed vote admits a member");
         _admit(Member(name, org, validator, endpoint));
+    }
+
+    function count() public view returns (uint256) {
+        return _orgs.length;
     }
 
     function isMember(address org) external view returns (bool) {
@@ -55,13 +60,17 @@ contract Members is System {
         return _members[org].endpoint;
     }
 
+    function orgAt(uint256 position) external view returns (address) {
+        return _orgs[position];
+    }
+
     function orgOf(string calldata name) external view returns (address) {
         return _orgOfName[keccak256(bytes(name))];
     }
 
     function _admit(Member memory member) private {
         bytes32 nameHash = keccak256(bytes(member.name));
-        require(count < MEMBERS_MAX, "there is no room for another member");
+        require(count() < MEMBERS_MAX, "there is no room for another member");
         require(member.org != address(0), "a member has an address");
         require(bytes(member.name).length > 0 && bytes(member.name).length <= NAME_BYTES_MAX, "a name has 1 to 32 bytes");
         require(bytes(member.endpoint).length <= ENDPOINT_BYTES_MAX, "an endpoint has at most 256 bytes");
@@ -74,7 +83,7 @@ contract Members is System {
         }
         _orgOfName[nameHash] = member.org;
         _members[member.org] = member;
-        count++;
+        _orgs.push(member.org);
         emit Admitted(member.org, member.validator, member.name, member.endpoint);
     }
 }

@@ -35,6 +35,7 @@ contract Studies is System {
         bytes32 last; // the last final aggregate
         address[] roster;
         bytes32[] datasets;
+        mapping(address org => bool) isOnRoster;
         mapping(address org => bytes32) approval; // the record that says yes: the vote, or the study itself for its own organisation
         mapping(uint32 index => Round) round;
         uint32 current; // the round that runs, from 1
@@ -54,7 +55,7 @@ contract Studies is System {
         mapping(uint32 attempt => mapping(address org => bool)) hasAttested;
     }
 
-    uint256 public constant ROSTER_MAX = 32;
+    uint256 public constant ROSTER_MAX = 128;
     uint256 public constant DATASETS_MAX = 64;
     uint32 public constant ROUNDS_MAX = 10_000;
     uint32 public constant ROUND_TIMEOUT_S_MAX = 30 days;
@@ -90,7 +91,7 @@ contract Studies is System {
         bytes calldata signature
     ) external direct {
         require(datasets.length > 0 && datasets.length <= DATASETS_MAX, "a study reads 1 to 64 datasets");
-        require(roster.length > 0 && roster.length <= ROSTER_MAX, "a roster has 1 to 32 organisations");
+        require(roster.length > 0 && roster.length <= ROSTER_MAX, "a roster has 1 to 128 organisations");
         require(rounds > 0 && rounds <= ROUNDS_MAX, "a study has 1 to 10000 rounds");
         require(quorum > 0 && quorum <= roster.length, "the quorum lies between 1 and the size of the roster");
         require(round_timeout_s > 0 && round_timeout_s <= ROUND_TIMEOUT_S_MAX, "a round waits between a second and 30 days");
@@ -106,7 +107,7 @@ contract Studies is System {
         }
         _requireGrants(study);
         emit StudyProposed(digest, msg.sender);
-        if (_isOnRoster(study, msg.sender)) _approve(digest, study, digest);
+        if (study.isOnRoster[msg.sender]) _approve(digest, study, digest);
     }
 
     /// One vote each; one refusal ends it; the last approval starts the first round.
@@ -114,7 +115,7 @@ contract Studies is System {
         Study storage it = _studies[study];
         require(it.status != Status.None, "there is no such study");
         require(it.status == Status.Proposed, "the vote on this study is over");
-        require(_isOnRoster(it, msg.sender), "the sender is not on the roster");
+        require(it.isOnRoster[msg.sender], "the sender is not on the roster");
         require(it.approval[msg.sender] == 0, "this organisation has approved already");
         bytes32 digest = _place("vote", payload, signature);
         emit StudyVoted(study, msg.sender, approve);
@@ -142,7 +143,7 @@ contract Studies is System {
     /// commitment = sha256(update ‖ salt ‖ organisation's address): bound to its maker, so it cannot be copied.
     function commit(bytes32 study, uint32 round, bytes32 commitment) external direct {
         (Study storage it, Round storage now_) = _running(study, round, Phase.Commit);
-        require(_isOnRoster(it, msg.sender), "the sender is not on the roster");
+        require(it.isOnRoster[msg.sender], "the sender is not on the roster");
         require(commitment != 0, "a commitment is not zero");
         require(now_.commitment[msg.sender] == 0, "this organisation has committed already");
         _requirePermission(it, msg.sender);
@@ -168,7 +169,7 @@ contract Studies is System {
     /// Go on without those who are late, if enough are here.
     function close(bytes32 study, uint32 round) external direct {
         (Study storage it, Round storage now_) = _runningAny(study, round);
-        require(_isOnRoster(it, msg.sender), "the sender is not on the roster");
+        require(it.isOnRoster[msg.sender], "the sender is not on the roster");
         require(now_.phase == Phase.Commit || now_.phase == Phase.Reveal, "there is nothing to close in this phase");
         require(block.timestamp >= now_.since + it.timeout, "the round's time is not over");
         if (now_.phase == Phase.Commit) {
@@ -213,7 +214,7 @@ contract Studies is System {
     /// The proposer was silent, or its aggregate found no quorum in time: the next one's turn.
     function retry(bytes32 study, uint32 round) external direct {
         (Study storage it, Round storage now_) = _runningAny(study, round);
-        require(_isOnRoster(it, msg.sender), "the sender is not on the roster");
+        require(it.isOnRoster[msg.sender], "the sender is not on the roster");
         require(now_.phase == Phase.Aggregate || now_.phase == Phase.Attest, "there is no proposer to replace in this phase");
         require(block.timestamp >= now_.since + it.timeout, "the proposer's time is not over");
         now_.attempt++;
@@ -241,7 +242,8 @@ contract Studies is System {
     function _setRoster(Study storage study, address[] calldata roster) private {
         for (uint256 i = 0; i < roster.length; i++) {
             require(MEMBERS.isMember(roster[i]), "everyone on the roster is a member");
-            require(!_isOnRoster(study, roster[i]), "an organisation is on the roster twice");
+            require(!study.isOnRoster[roster[i]], "an organisation is on the roster twice");
+            study.isOnRoster[roster[i]] = true;
             study.roster.push(roster[i]);
         }
     }
@@ -262,7 +264,7 @@ contract Studies is System {
     function _requireGrants(Study storage study) private view {
         for (uint256 i = 0; i < study.datasets.length; i++) {
             (, , address owner) = RECORDS.record(study.datasets[i]);
-            if (_isOnRoster(study, owner)) require(!GRANTS.isRevoked(study.datasets[i]), "a dataset was revoked");
+            if (study.isOnRoster[owner]) require(!GRANTS.isRevoked(study.datasets[i]), "a dataset was revoked");
             else _requireCover(study, study.datasets[i]);
         }
     }
@@ -273,17 +275,12 @@ contract Studies is System {
         for (uint256 i = 0; i < study.datasets.length; i++) {
             (, , address owner) = RECORDS.record(study.datasets[i]);
             if (owner == org) require(!GRANTS.isRevoked(study.datasets[i]), "this organisation has revoked its dataset");
-            else if (!_isOnRoster(study, owner)) _requireCover(study, study.datasets[i]);
+            else if (!study.isOnRoster[owner]) _requireCover(study, study.datasets[i]);
         }
     }
 
     function _requireCover(Study storage study, bytes32 dataset) private view {
         require(GRANTS.covers(dataset, study.org, study.purpose), "no grant covers a dataset for this purpose");
-    }
-
-    function _isOnRoster(Study storage study, address org) private view returns (bool) {
-        for (uint256 i = 0; i < study.roster.length; i++) if (study.roster[i] == org) return true;
-        return false;
     }
 
     function _runningAny(bytes32 study, uint32 round) private view returns (Study storage it, Round storage now_) {
