@@ -86,7 +86,8 @@ class View:
         self._referrers: dict[Digest, list[Digest]] = {}
         self._sorted: list[Digest] = []
         for founder in founders:
-            self._admit(Member(founder.name, founder.org, None if founder.validator == ZERO_ADDRESS else founder.validator, founder.endpoint, Height(0)))
+            validator = None if founder.validator == ZERO_ADDRESS else founder.validator
+            self._admit(Member(founder.name, founder.org, validator, founder.endpoint, Height(0)))
 
     # ── folding ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def apply(self, sealed: SealedBlock, receipts: Sequence[Receipt], transactions: Sequence[Transaction]) -> None:
