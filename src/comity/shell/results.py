@@ -266,7 +266,7 @@ class Service(Value):
 
 class Member(Value):
     name: str
-    self: bool
+    here: bool = msgspec.field(name="self")
     org: str
     validator: str | None
     endpoint: str

@@ -1,8 +1,4 @@
-"""The Python client: `Client.connect("northfield")`, then one method a verb. Same routes, same errors as the command line.
-
-client = Client.connect("northfield")
-study = client.train("breast-mlp", code=Path("mlp.py"), datasets=["breast@1"], roster=["northfield"], purpose="diagnosis", rounds=30)
-"""
+"""The Python client: `Client.connect("northfield")`, then one method a verb. Same routes, same errors as the command line."""
 
 from __future__ import annotations
 
@@ -118,7 +114,7 @@ class Client:
         consent: str,
         target: str | None = None,
     ) -> results.Record:
-        """Give the node a table (CSV or Parquet, up to 1 GiB). Its bytes stay there; a Dataset record with a salted commitment is anchored."""
+        """Give the node a table (CSV or Parquet, up to 1 GiB). Its bytes stay there; a record with a salted commitment is anchored."""
         query = {"name": name, "purpose": list(purposes), "licence": licence, "consent": consent, "target": target}
         return _as(results.Record, self._upload("/api/v1/datasets", source, query))
 
@@ -208,7 +204,7 @@ class Client:
     # Predictions
 
     def predict(self, service: str, inputs: object) -> results.Prediction:
-        """Ask a service. `inputs`: one row or rows of numbers, named values, or a KServe v2 request. No answer comes without a receipt."""
+        """Ask a service. `inputs`: a row or rows of numbers, named values, or a KServe v2 request. No receipt, no answer."""
         metadata = self.connection.request("GET", f"/v2/models/{segment(service)}")
         body = tensors.request(inputs, tensors.answered(metadata))
         answer = self.connection.request(

@@ -34,8 +34,8 @@ def answered(answer: Answer) -> dict[str, Any]:
 def request(inputs: object, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """A v2 inference request.
 
-    `inputs` is such a request already (an object with `inputs`), rows of numbers, one row, or an object of named values, whose order
-    the model's metadata must tell (`parameters.features`): a guess would answer wrongly and look right. Raises `BadUsage`.
+    `inputs` is such a request already (an object with `inputs`), rows of numbers, one row, or an object of named values, whose
+    order the model's metadata must tell (`parameters.features`): a guess would answer wrongly and look right. Raises `BadUsage`.
     """
     if isinstance(inputs, Mapping) and "inputs" in inputs:
         return dict(inputs)

@@ -1,6 +1,7 @@
 """One request, one answer: HTTP to a node over the standard library, because a command must start in a blink.
 
-It knows the envelope and its errors. It follows no redirects, reads no more than its limits, and keeps the token out of every message.
+It knows the envelope and its errors. It follows no redirects, reads no more than its limits,
+and keeps the token out of every message.
 """
 
 from __future__ import annotations

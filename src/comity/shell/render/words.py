@@ -48,11 +48,8 @@ def size(count: object) -> str:
         return "?"
     if count < 1000:
         return f"{count} B"
-    value = float(count)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.5:
-            break
+    power = next((power for power in (1, 2, 3) if count < 999.5 * 1000**power), 4)
+    value, unit = count / 1000**power, ("kB", "MB", "GB", "TB")[power - 1]
     return f"{value:.1f} {unit}" if value < 99.5 else f"{value:.0f} {unit}"
 
 
