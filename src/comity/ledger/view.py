@@ -80,11 +80,13 @@ class View:
         self.studies: dict[Digest, Study] = {}
         self.proposals: dict[Digest, Proposal] = {}
         self.services: dict[Digest, Service] = {}
-        self.registry: dict[str, Address] = {}
-        """Name -> address, as `anchoring` wants it."""
+        self.members_by_name: dict[str, Address] = {}
+        """The registry that `anchoring` wants."""
         self._names: dict[Address, str] = {}
         self._referrers: dict[Digest, list[Digest]] = {}
         self._sorted: list[Digest] = []
+        self._of_kind: dict[str, list[Anchored]] = {}
+        self._named: dict[str, list[Anchored]] = {}
         for founder in founders:
             validator = None if founder.validator == ZERO_ADDRESS else founder.validator
             self._admit(Member(founder.name, founder.org, validator, founder.endpoint, Height(0)))
@@ -121,13 +123,17 @@ class View:
         anchored = Anchored(digest, record, envelope, self.height, index, transaction.hash, self.time)
         self.records[digest] = anchored
         insort(self._sorted, digest)
+        self._of_kind.setdefault(record.kind, []).append(anchored)
+        name = getattr(record.spec, "name", None)
+        if name is not None:
+            self._named.setdefault(name, []).append(anchored)
         for reference in record.refs:
             self._referrers.setdefault(reference, []).append(digest)
         return anchored
 
     def _admit(self, member: Member) -> None:
         self.members[member.name] = member
-        self.registry[member.name] = member.org
+        self.members_by_name[member.name] = member.org
         self._names[member.org] = member.name
 
     def _on_admitted(self, event: Any, context: _Context) -> None:
@@ -294,13 +300,21 @@ class View:
         """The member's name, or the address in hexadecimal for a stranger."""
         return self._names.get(org, "0x" + org.hex())
 
-    def find(self, prefix: str) -> tuple[Digest, ...]:
-        """Digests of records that begin with `prefix` (at least 4 characters), ascending, at most FOUND_MAX."""
+    def find(self, prefix: str) -> tuple[Anchored, ...]:
+        """Records whose digest begins with `prefix` (at least 4 characters), ascending by digest, at most FOUND_MAX."""
         if len(prefix) < PREFIX_CHARACTERS_MIN:
             return ()
         start = bisect_left(self._sorted, prefix)
         found = self._sorted[start : start + FOUND_MAX]
-        return tuple(d for d in found if d.startswith(prefix))
+        return tuple(self.records[d] for d in found if d.startswith(prefix))
+
+    def of_kind(self, kind: str) -> tuple[Anchored, ...]:
+        """All records of a kind, in the order of the chain."""
+        return tuple(self._of_kind.get(kind, ()))
+
+    def named(self, name: str) -> tuple[Anchored, ...]:
+        """Records whose spec has this name, in the order of the chain."""
+        return tuple(self._named.get(name, ()))
 
     def referrers(self, digest: Digest) -> tuple[Digest, ...]:
         """Records whose `refs` name this digest, in the order of the chain."""
@@ -310,18 +324,6 @@ class View:
         """Votes on a study or a proposal, in the order of the chain."""
         holder = self.studies.get(subject) or self.proposals.get(subject)
         return () if holder is None else tuple(holder.votes.values())
-
-    def named(self, kind: str, name: str, org: str | None = None, version: int | None = None) -> tuple[Anchored, ...]:
-        """Records of a kind whose spec has this name (and organisation and version, if given), newest first."""
-        found = [
-            a
-            for a in self.records.values()
-            if a.kind == kind
-            and getattr(a.record.spec, "name", None) == name
-            and (org is None or a.org == org)
-            and (version is None or getattr(a.record.spec, "version", None) == version)
-        ]
-        return tuple(reversed(found))
 
     def service_named(self, name: str) -> Service | None:
         """The service of this name; names of services are unique."""

@@ -206,3 +206,8 @@ class Service:
     @property
     def current(self) -> Pointing | None:
         return self.history[-1] if self.history else None
+
+    @property
+    def model(self) -> Digest | None:
+        """The model it points at now."""
+        return self.history[-1].model if self.history else None
