@@ -5,7 +5,7 @@ Not their rules: see `qbft` and `sync`. The wire format stands in docs/consensus
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
@@ -60,7 +60,14 @@ class Vote:
         """A COMMIT signs the block's seal hash, so that its signature *is* the seal; the others keccak256(domain ‖ rlp)."""
         if self.kind is Kind.COMMIT:
             return blocks.seal_hash(chain_id, self.height, self.round, self.digest)
-        fields: list[rlp.Encodable] = [chain_id, int(self.kind), self.height, self.round, self.digest, self.prepared + 1]
+        fields: list[rlp.Encodable] = [
+            chain_id,
+            int(self.kind),
+            self.height,
+            self.round,
+            self.digest,
+            self.prepared + 1,
+        ]
         return keccak256(_VOTE_DOMAIN + rlp.encode(fields))
 
 
@@ -85,7 +92,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class RoundChange:
-    """"I enter this round", with the prepared block and a quorum of PREPARE signatures where there is one."""
+    """ROUND-CHANGE: entering this round, with the prepared block and a quorum of PREPARE signatures where there is one."""
 
     ballot: Ballot
     block: Block | None = None
@@ -126,6 +133,20 @@ def ballot_of(message: Consensus) -> Ballot:
     return message if isinstance(message, Ballot) else message.ballot
 
 
+def split(raws: Sequence[bytes]) -> list[Transactions]:
+    """Raw transactions as messages within their limits."""
+    parts: list[Transactions] = []
+    part: list[bytes] = []
+    size = 0
+    for raw in raws:
+        if part and (len(part) == TRANSACTIONS_COUNT_MAX or size + len(raw) > TRANSACTIONS_BYTES_MAX):
+            parts.append(Transactions(tuple(part)))
+            part, size = [], 0
+        part.append(raw)
+        size += len(raw)
+    return [*parts, Transactions(tuple(part))] if part else parts
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A block that a quorum prepared in `round`: what a validator must still know after a crash (see `Remember`)."""
@@ -158,7 +179,14 @@ def encode(message: Message) -> bytes:
         case Proposal(ballot, block, round_changes, prepares):
             vote = ballot.vote
             changes: list[rlp.Encodable] = [[b.vote.prepared + 1, b.vote.digest, b.signature] for b in round_changes]
-            body: list[rlp.Encodable] = [vote.height, vote.round, ballot.signature, blocks.encode_block(block), changes, prepares]
+            body: list[rlp.Encodable] = [
+                vote.height,
+                vote.round,
+                ballot.signature,
+                blocks.encode_block(block),
+                changes,
+                prepares,
+            ]
             return rlp.encode([1, *body])
         case Ballot(vote, signature):
             return rlp.encode([int(vote.kind), vote.height, vote.round, vote.digest, signature])

@@ -1,6 +1,6 @@
 """QBFT for one height: `step(state, event) -> (state, actions)`, without I/O, clock or randomness (arXiv 2002.03613).
 
-Not the justification rules (`justification`), nor pacing, sync and transactions (`replica`). docs/consensus.md is the specification;
+Not the justification rules (`justification`), nor pacing, sync and transactions (`replica`). Specification: docs/consensus.md;
 the timers follow PBFT (Castro, Liskov 1999, section 4.5.2): above round 0 one runs only once a quorum has left the rounds below.
 """
 

@@ -6,7 +6,7 @@ cannot make this key vote twice. Not the protocol: see `qbft`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from comity.ledger import rlp
@@ -14,6 +14,8 @@ from comity.ledger.errors import LedgerError, MalformedRlp
 from comity.ledger.messages import NOT_PREPARED, Kind, Vote
 from comity.record.types import Hash32
 
+RECORDS_COUNT_MAX = 65_536
+"""Beyond this the log is compacted to the few records that still matter."""
 _FLOOR = 0
 """The code of a record that raises the floor without a vote; votes have their `Kind`."""
 
@@ -35,9 +37,15 @@ class CorruptVoteLog(LedgerError):
 class Appendable(Protocol):
     """What is asked of `store.wal.Log`."""
 
-    def append(self, record: bytes) -> object:
+    def append(self, entry: bytes) -> None:
         """Returns after the fsync."""
         ...
+
+    def compact(self, entries: Iterable[bytes]) -> None:
+        """Replaces all records by these, atomically."""
+        ...
+
+    def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[bytes]: ...
 
@@ -45,7 +53,7 @@ class Appendable(Protocol):
 class VoteLog:
     """Which votes this key has cast, and hence may cast.
 
-    PROPOSAL, PREPARE, COMMIT: one digest for each (height, round). ROUND-CHANGE: into a higher round than any vote
+    PROPOSAL, PREPARE, COMMIT: one digest for all three in each (height, round). ROUND-CHANGE: into a higher round than any vote
     before, and it may not deny the lock: it names a prepared round no lower than that of the last COMMIT of the height,
     and the same block if equal. Never back in height, nor in round. The very same vote may be signed again.
     """
@@ -71,8 +79,9 @@ class VoteLog:
         if self._cast.get(vote.kind) == vote and (vote.height, vote.round) == self.floor:
             return
         self._judge(vote)
-        prepared = vote.prepared + 1
-        self._log.append(rlp.encode([int(vote.kind), vote.height, vote.round, vote.digest, prepared]))
+        if len(self._log) >= RECORDS_COUNT_MAX:
+            self._log.compact(self._records())
+        self._log.append(_record(vote))
         self._note(vote)
 
     def raise_floor(self, height: int) -> None:
@@ -88,8 +97,10 @@ class VoteLog:
             return
         if vote.kind is Kind.ROUND_CHANGE:
             self._judge_round_change(vote)
-        elif vote.round == self._round and vote.kind in self._cast:
-            raise _refuse(vote, f"it has signed 0x{self._cast[vote.kind].digest.hex()} there")
+        elif vote.round == self._round:
+            for cast in self._cast.values():
+                if cast.kind is not Kind.ROUND_CHANGE and cast.digest != vote.digest:
+                    raise _refuse(vote, f"it has signed {cast.kind.name} for 0x{cast.digest.hex()[:12]} there")
 
     def _judge_round_change(self, vote: Vote) -> None:
         if vote.round == self._round and self._cast:
@@ -113,6 +124,12 @@ class VoteLog:
         self._height, self._round = height, round_
         self._cast = {}
 
+    def _records(self) -> list[bytes]:
+        """What a log must hold to give this very state."""
+        lock = self._locked
+        votes = [lock] if lock is not None and lock not in self._cast.values() else []
+        return [rlp.encode([_FLOOR, self._height])] + [_record(vote) for vote in [*votes, *self._cast.values()]]
+
     def _replay(self, record: bytes) -> None:
         try:
             fields = rlp.as_list(rlp.decode(record, bytes_max=256, depth_max=1))
@@ -127,6 +144,10 @@ class VoteLog:
         except (MalformedRlp, ValueError) as error:
             raise CorruptVoteLog("vote log holds a record that is no vote", why=str(error)) from error
         self._note(vote)
+
+
+def _record(vote: Vote) -> bytes:
+    return rlp.encode([int(vote.kind), vote.height, vote.round, vote.digest, vote.prepared + 1])
 
 
 def _refuse(vote: Vote, why: str) -> VoteRefused:
