@@ -86,10 +86,14 @@ class Channel:
         while self._waiting:
             answer = self._waiting.popleft()
             if not answer.done():
-                answer.set_exception(ChildGone(f"the {self.name} died before it answered", hint="it is being restarted; try again"))
+                answer.set_exception(
+                    ChildGone(f"the {self.name} died before it answered", hint="it is being restarted; try again")
+                )
 
 
-def serve(connection: socket.socket, handle: Callable[[bytes], bytes], *, bytes_max: int = frames.LOCAL_BYTES_MAX) -> None:
+def serve(
+    connection: socket.socket, handle: Callable[[bytes], bytes], *, bytes_max: int = frames.LOCAL_BYTES_MAX
+) -> None:
     """The process's end: answer one request after the other until the node goes away. `handle` answers its own refusals."""
     connection.setblocking(True)
     while True:

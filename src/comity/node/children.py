@@ -165,7 +165,9 @@ class Children:
         except (TimeoutError, ChildGone) as error:
             await self._end(running.process)
             name = running.child.name
-            raise ChildError(f"the {name} did not start", why=self.last_words(name) or str(error), hint=f"see {name}.log") from None
+            raise ChildError(
+                f"the {name} did not start", why=self.last_words(name) or str(error), hint=f"see {name}.log"
+            ) from None
 
     def last_words(self, name: str) -> str:
         """The last line of a child's log."""
@@ -187,7 +189,9 @@ class Children:
                 return
             await asyncio.sleep(bound.pause_s * 2 ** (len(running.deaths) - 1))
             self._on_restart(child.name)
-            _log.warning("restarting the %s, which ended with code %d: %s", child.name, code, self.last_words(child.name))
+            _log.warning(
+                "restarting the %s, which ended with code %d: %s", child.name, code, self.last_words(child.name)
+            )
             running.process = await self._spawn(child)
             try:
                 await self._await_ready(running)

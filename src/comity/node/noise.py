@@ -87,7 +87,7 @@ class _Symmetric:
     """Chaining key and handshake hash (section 5.2)."""
 
     def __init__(self, protocol: bytes, hash_name: str) -> None:
-        self._new = _HASHES[hash_name]
+        self._new, self._name = _HASHES[hash_name], hash_name.lower()
         self.hash = protocol.ljust(32, b"\0") if len(protocol) <= 32 else self._new(protocol).digest()
         self._chaining = self.hash
         self._cipher: Cipher | None = None
@@ -121,7 +121,7 @@ class _Symmetric:
         return first, self._hmac(secret, first + b"\x02")
 
     def _hmac(self, key: bytes, data: bytes) -> bytes:
-        return hmac.digest(key, data, "sha256") if self._new is hashlib.sha256 else hmac.new(key, data, self._new).digest()
+        return hmac.digest(key, data, self._name)
 
 
 class Handshake:
@@ -226,7 +226,9 @@ class Handshake:
         try:
             self._symmetric.mix_key(private.exchange(self._remote[theirs]))
         except ValueError:
-            raise HandshakeRefused("a key of low order", why="the shared secret would be zero (RFC 7748, section 6.1)") from None
+            raise HandshakeRefused(
+                "a key of low order", why="the shared secret would be zero (RFC 7748, section 6.1)"
+            ) from None
 
 
 IDENTITY_DOMAIN = b"comity-noise-v1"

@@ -67,7 +67,7 @@ class Peers:
         rng: random.Random | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """`directory`: the members by name, from the ledger. `on_message(name, kind, body)`: a ledger message; may raise `PeerError`."""
+        """`directory`: the members by name. `on_message(name, kind, body)` gets the ledger's messages; it may raise `PeerError`."""
         self._local, self._listen, self._directory = local, listen, directory
         self._on_message, self._on_connect, self._on_disconnect = on_message, on_connect, on_disconnect
         self._limits = limits or Limits()
@@ -182,7 +182,9 @@ class Peers:
     async def _shake(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, initiator: bool) -> Shaken:
         try:
             async with asyncio.timeout(self._limits.handshake_s):
-                shaken = await shake(reader, writer, self._local, self._directory(), initiator=initiator, entropy=self._entropy)
+                shaken = await shake(
+                    reader, writer, self._local, self._directory(), initiator=initiator, entropy=self._entropy
+                )
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
             raise HandshakeRefused("the handshake broke off", why=str(error) or type(error).__name__) from None
         if self._banned_until.get(shaken.name, 0) > asyncio.get_running_loop().time():
@@ -193,7 +195,12 @@ class Peers:
     async def _keep_dialling(self) -> None:
         while True:
             for name, contact in self._directory().items():
-                if contact.endpoint and name != self._local.name and name not in self._connections and name not in self._dialling:
+                if (
+                    contact.endpoint
+                    and name != self._local.name
+                    and name not in self._connections
+                    and name not in self._dialling
+                ):
                     task = asyncio.create_task(self._dial(name), name=f"dial-{name}")
                     self._dialling[name] = task
                     task.add_done_callback(functools.partial(self._dialled, name))

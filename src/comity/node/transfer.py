@@ -49,7 +49,9 @@ class _Wanted:
 class Transfers:
     """Both sides of blob transfer over one node's connections."""
 
-    def __init__(self, source: BlobSource, permit: Permit, limits: Limits, on_served: Callable[[str, Digest, int], None]) -> None:
+    def __init__(
+        self, source: BlobSource, permit: Permit, limits: Limits, on_served: Callable[[str, Digest, int], None]
+    ) -> None:
         self._source, self._permit, self._limits, self._on_served = source, permit, limits, on_served
         self._wanted: dict[tuple[Connection, int], _Wanted] = {}
         self._serving: dict[Connection, set[asyncio.Task[None]]] = {}
@@ -58,7 +60,9 @@ class Transfers:
     async def fetch(self, connection: Connection, digest: Digest, bytes_max: int) -> bytes:
         """The blob, checked. Raises `NotFound` (refused or absent, with the member's reason), `TooLarge`, `PeerGone`."""
         self._next = (self._next + 1) % 2**32
-        wanted = _Wanted(digest, min(bytes_max, self._limits.blob_bytes_max), asyncio.get_running_loop().create_future())
+        wanted = _Wanted(
+            digest, min(bytes_max, self._limits.blob_bytes_max), asyncio.get_running_loop().create_future()
+        )
         key = (connection, self._next)
         self._wanted[key] = wanted
         try:
@@ -101,7 +105,9 @@ class Transfers:
         elif kind == Kind.BLOB:
             _, wanted.size = _START.unpack(body)
             if wanted.size > wanted.bytes_max:
-                wanted.done.set_exception(TooLarge(f"{wanted.digest[:12]} is {wanted.size} bytes, at most {wanted.bytes_max}"))
+                wanted.done.set_exception(
+                    TooLarge(f"{wanted.digest[:12]} is {wanted.size} bytes, at most {wanted.bytes_max}")
+                )
         else:
             wanted.data += memoryview(body)[_ID.size :]
         if wanted.done.done():
@@ -120,7 +126,9 @@ class Transfers:
         if reason:
             connection.send(Kind.NO_BLOB, _ID.pack(identifier) + reason.encode()[:REASON_BYTES_MAX])
             return
-        task = asyncio.create_task(self._serve(connection, identifier, digest), name=f"blob-{digest[:12]}-to-{connection.name}")
+        task = asyncio.create_task(
+            self._serve(connection, identifier, digest), name=f"blob-{digest[:12]}-to-{connection.name}"
+        )
         serving.add(task)
         task.add_done_callback(serving.discard)
 
