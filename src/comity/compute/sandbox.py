@@ -86,8 +86,6 @@ class Worker:
 
         Raises `WorkerFailed` when the program raised, and `WorkerEnded` when the worker is gone: also after `wall_s`
         seconds without an answer, and after an answer that is not a frame.
-        """Ask with a JSON body and named bytes, and wait for the like. Raises `WorkerFailed` when the code raised; `WorkerEnded` when the worker is gone,
-        which it also is after `wall_s` seconds or a malformed answer."""
         async with self._turn:
             if not self.alive:
                 raise WorkerEnded("the worker has ended", why=self._ended_because or await self._because())
