@@ -28,7 +28,7 @@ venv: $(VENV)/.dev  ## .venv with everything for development
 # The demo is content with either set: versions agree, the development set only holds more.
 .PHONY: runtime
 runtime:
-	@if [ -e $(VENV)/.dev ]; then $(MAKE) $(VENV)/.dev; else $(MAKE) $(VENV)/.runtime; fi
+	@if [ -e $(VENV)/.dev ]; then $(MAKE) --silent $(VENV)/.dev; else $(MAKE) --silent $(VENV)/.runtime; fi
 
 $(VENV)/pyvenv.cfg:
 	@scripts/system_packages.sh python
