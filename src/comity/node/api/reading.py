@@ -23,11 +23,11 @@ SEARCH_CHARACTERS_MAX = 128
 
 
 async def status(node: Node, request: Request) -> Any:
-    return await node.status(request.scope["credential"].person)
+    return node.status(request.scope["credential"].person)
 
 
 async def doctor(node: Node, request: Request) -> Any:
-    return await node.doctor.report()
+    return node.doctor.examine()
 
 
 async def config(node: Node, request: Request) -> Any:

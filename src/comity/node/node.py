@@ -1,0 +1,115 @@
+"""A running node as the API sees it: its parts by name, and the few answers that need several of them.
+
+`app` builds and runs it; nothing here starts or stops anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comity import __version__
+from comity.ledger import evidence
+from comity.ledger.genesis import Genesis
+from comity.ledger.view import View
+from comity.node.auth import LOGIN_S_MAX, Auth
+from comity.node.config import SETTINGS, Value
+from comity.node.desk import Desk
+from comity.node.doctor import Doctor
+from comity.node.events import Hub, Journal
+from comity.node.executor import ChainClient
+from comity.node.local import LocalState
+from comity.node.peers import Peers
+from comity.node.reconcile import Reconciler
+from comity.node.runtime import Runtime
+from comity.node.serving import Serving
+from comity.record.types import Digest, Hash32
+from comity.store.blobs import BlobStore
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Node:
+    """The parts of one organisation's node, once they all run."""
+
+    org: str
+    url: str
+    dev: bool
+    since: int
+    """Unix seconds of the start."""
+    genesis: Genesis
+    genesis_hash: Hash32
+    values: Mapping[str, Value]
+    view: View
+    chain: ChainClient
+    runtime: Runtime
+    peers: Peers
+    blobs: BlobStore
+    local: LocalState
+    desk: Desk
+    serving: Serving
+    auth: Auth
+    doctor: Doctor
+    hub: Hub
+    journal: Journal
+    reconciler: Reconciler
+
+    login_s = LOGIN_S_MAX
+
+    def status(self, person: str) -> Json:
+        """What `comity status` and the console's home page show."""
+        report = self.doctor.examine()
+        validators = [m for m in self.view.members.values() if m.validator is not None]
+        return {
+            "org": self.org, "person": person, "version": __version__, "dev": self.dev, "since": self.since, "url": self.url,
+            "peer": self.view.members[self.org].endpoint if self.org in self.view.members else "",
+            "health": report["health"],
+            "failing": [row for row in report["checks"] if row["ok"] is False],
+            "ledger": {
+                "chain_id": self.genesis.chain_id, "genesis": self.genesis_hash.hex(), "height": int(self.view.height), "time": self.view.time,
+                "age_s": max(0, int(time.time()) - self.view.time), "validators": len(validators), "quorum": quorum(len(validators)),
+                "validating": any(m.name == self.org for m in validators), "syncing": self.runtime.syncing, "halted": self.runtime.halted or None,
+            },
+            "peers": {"connected": len(self.peers.connected), "known": len(self.view.members) - (self.org in self.view.members)},
+            "inbox": len(self.view.pending_for(self.org)),
+            "work": [{"name": key.partition(" ")[0], "about": key.partition(" ")[2], "title": key, "since": self.since} for key in self.reconciler.running],
+            "predictions": {"total": self.serving.total, "pending": self.serving.pending},
+        }  # fmt: skip
+
+    def settings(self) -> list[Json]:
+        """Every setting with its origin."""
+        docs = {setting.name: setting.help for setting in SETTINGS}
+        return [{"name": name, "value": value.value, "origin": value.origin, "doc": docs[name]} for name, value in self.values.items()]
+
+    def members(self) -> list[Json]:
+        """The member registry with what this node sees of each."""
+        connected, heights = set(self.peers.connected), self.runtime.peer_heights
+        return [
+            {
+                "name": m.name, "self": m.name == self.org, "org": "0x" + m.org.hex(),
+                "validator": "0x" + m.validator.hex() if m.validator else None, "endpoint": m.endpoint, "admitted": int(m.since),
+                "connected": None if m.name == self.org else m.name in connected,
+                "height": int(self.view.height) if m.name == self.org else heights.get(m.name),
+            }
+            for m in self.view.members.values()
+        ]  # fmt: skip
+
+    def held(self, digest: Digest) -> int | None:
+        """The size of a blob, if this node has it."""
+        return self.blobs.size(digest) if self.blobs.has(digest) else None
+
+    def may_serve(self, digest: Digest) -> bool:
+        """Whether other members, and readers of the API, may have a blob: never a dataset's bytes."""
+        return self.local.is_shared(digest) and self.blobs.has(digest)
+
+    async def evidence(self, target: Digest | None, prediction: Any = None) -> dict[str, bytes]:
+        """The files of a bundle for a record, or for a prediction of this node."""
+        return await evidence.collect(target, self.view, self.chain, self.blobs, prediction)
+
+
+def quorum(validators: int) -> int:
+    """How many of n equal validators seal a block: ⌊2n/3⌋ + 1."""
+    return 2 * validators // 3 + 1

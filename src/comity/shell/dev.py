@@ -1,0 +1,222 @@
+"""`comity dev`: a consortium on this machine. Each organisation is its own process tree, ports, folder and keys.
+
+The same node as in production, with the same authentication; only the keys are derived from names, hence worthless.
+`Network` is also what the demo, the fault tests and the benchmarks start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from comity.ledger.genesis import Genesis, Member
+from comity.node.home import Home, create, install_genesis
+from comity.record.errors import ComityError
+from comity.record.keys import PrivateKey
+from comity.shell.sdk import Client
+
+PORT_STEP = 10
+READY_S_MAX = 60.0
+STOP_S_MAX = 8.0
+
+
+@dataclass(frozen=True)
+class Organisation:
+    """A member of the development network."""
+
+    name: str
+    role: str
+
+
+ORGANISATIONS = (
+    Organisation("northfield", "hospital"),
+    Organisation("riverside", "hospital"),
+    Organisation("lakeside", "hospital"),
+    Organisation("health-office", "regulator"),
+)
+
+
+class DevError(ComityError):
+    """The development network could not start."""
+
+    code = "dev"
+
+
+def dev_entropy(org: str, name: str) -> bytes:
+    """The dev key called `name` of `org`: derived from the names, so that tutorials repeat; worthless anywhere else."""
+    return PrivateKey.from_seed(f"comity dev {org} {name}").to_bytes()
+
+
+@dataclass
+class Network:
+    """Nodes of several organisations below one folder, as real processes.
+
+    `root/<org>` is each organisation's home; node i listens on `port + 10·i` (peers one above).
+    """
+
+    root: Path
+    organisations: Sequence[Organisation] = ORGANISATIONS
+    port: int = 7400
+    block_period_ms: int = 1000
+    empty_period_ms: int = 30_000
+    chain_id: int = 31337
+    environment: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def create(self) -> None:
+        """Make every home and the genesis they share."""
+        homes = {
+            org.name: create(self.root / org.name, org=org.name, port=self.port_of(org.name), person=f"dev@{org.name}",
+                             entropy=lambda name, o=org.name: dev_entropy(o, name))
+            for org in self.organisations
+        }  # fmt: skip
+        genesis = Genesis(
+            chain_id=self.chain_id,
+            timestamp=int(time.time()),
+            block_period_ms=self.block_period_ms,
+            empty_period_ms=self.empty_period_ms,
+            members=tuple(self._member(org, homes[org.name]) for org in self.organisations),
+        )
+        from comity.node.network import genesis_digest
+
+        self.digest = genesis_digest(genesis)
+        for home in homes.values():
+            install_genesis(home, genesis, self.digest)
+
+    def _member(self, org: Organisation, home: Home) -> Member:
+        return Member(
+            name=org.name, org=home.address("org"), validator=home.address("validator"),
+            endpoint=f"127.0.0.1:{self.port_of(org.name) + 1}", roles=(org.role,),
+        )  # fmt: skip
+
+    def port_of(self, name: str) -> int:
+        return self.port + PORT_STEP * [org.name for org in self.organisations].index(name)
+
+    def home(self, name: str) -> Home:
+        return Home(self.root / name)
+
+    def client(self, name: str) -> Client:
+        """An SDK client with that organisation's own credentials."""
+        return Client.connect(name, home=self.root)
+
+    def start(self, *names: str) -> None:
+        """Start the named nodes, or all, and return when each answers and sees its started peers."""
+        chosen = names or tuple(org.name for org in self.organisations)
+        for name in chosen:
+            _check_free(self.port_of(name))
+            _check_free(self.port_of(name) + 1)
+        for name in chosen:
+            self._spawn(name)
+        deadline = time.monotonic() + READY_S_MAX
+        for name in chosen:
+            self._wait_ready(name, deadline)
+
+    def _spawn(self, name: str) -> None:
+        home = self.home(name)
+        environment = {**os.environ, **self.environment, "COMITY_HOME": str(self.root), "PYTHONUNBUFFERED": "1"}
+        home.logs.mkdir(exist_ok=True)
+        with (home.logs / "node.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "comity.shell.cli", "--org", name, "up"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
+            )  # fmt: skip
+
+    def _wait_ready(self, name: str, deadline: float) -> None:
+        peers = len(self._processes) - 1
+        last: object = None
+        while time.monotonic() < deadline:
+            if self._processes[name].poll() is not None:
+                raise DevError(f"the node of {name} stopped at its start", why=self.log_tail(name))
+            with contextlib.suppress(ComityError):
+                last = self.client(name).status()
+                if last.peers_connected >= peers:  # type: ignore[attr-defined]
+                    return
+            time.sleep(0.1)
+        raise DevError(f"the node of {name} was not ready within {READY_S_MAX:.0f} s", why=f"{last} {self.log_tail(name)}")
+
+    def log_tail(self, name: str, lines: int = 6) -> str:
+        path = self.home(name).logs / "node.log"
+        return " | ".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to a node's main process and wait for its end; its children must end by themselves."""
+        process = self._processes.pop(name)
+        process.send_signal(how)
+        process.wait(STOP_S_MAX)
+
+    def stop(self) -> None:
+        """Stop every node: politely, then not."""
+        processes, self._processes = list(self._processes.values()), {}
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        deadline = time.monotonic() + STOP_S_MAX
+        for process in processes:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def __enter__(self) -> Network:
+        self.create()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise DevError(f"port {port} is taken", why=f"{error.strerror}; by {_owner(port)}", hint="choose another base with --port") from error
+
+
+def _owner(port: int) -> str:
+    """The process that listens on a port, as /proc tells it, or `another process`."""
+    needle = f":{port:04X} "
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if Path("/proc/net/tcp").exists() else []:
+        fields = line.split()
+        if needle.strip() in fields[1] + " " and fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
+            for entry in Path("/proc").glob("[0-9]*/fd/*"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(entry) == f"socket:[{fields[9]}]":
+                        pid = entry.parts[2]
+                        return f"process {pid} ({Path('/proc', pid, 'comm').read_text().strip()})"
+    return "another process"
+
+
+@contextlib.contextmanager
+def folder(keep: Path | None) -> Iterator[Path]:
+    """Where the network lives: the folder to keep, or a temporary one that goes with it."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    path = Path(tempfile.mkdtemp(prefix="comity-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
