@@ -316,14 +316,14 @@ def test_client_over_a_path(keys: Path, tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
         assert path.stat().st_mode & 0o777 == 0o600
         channel = Channel("signer")
-        client = SignerClient(channel, chain_id=CHAIN_ID)
+        client = SignerClient(channel)
         with pytest.raises(ChildGone):
             await client.addresses()
         await channel.attach(connection)
         assert (await client.addresses()).org == ORG.address
-        envelope = await client.record(record())
+        envelope = Envelope(statement(record()), await client.record(statement(record())))
         assert envelope.signer() == ORG.address
-        raw = await client.transaction(nonce=3, to=Address(bytes(20)), gas=21_000)
+        raw = transaction.assemble(payload(nonce=3), await client.transaction(payload(nonce=3)))
         assert transaction.decode(raw, chain_id=CHAIN_ID).nonce == 3
         assert recover(identity_hash(bytes(32), GENESIS), await client.peer(bytes(32))) == ORG.address
         vote = Vote(Kind.COMMIT, 1, 0, block(1))

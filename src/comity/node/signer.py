@@ -24,11 +24,10 @@ from comity.node.errors import ChildError, SignerRefused
 from comity.node.noise import KEY_BYTES, identity_hash
 from comity.record import record as records
 from comity.record.digest import keccak256
-from comity.record.envelope import Envelope, signing_hash
+from comity.record.envelope import signing_hash
 from comity.record.errors import ComityError
 from comity.record.keys import PrivateKey
-from comity.record.record import Record
-from comity.record.types import Address, Hash32
+from comity.record.types import Hash32
 from comity.store.wal import Log
 
 REQUEST_BYTES_MAX = 2 * 1024 * 1024
@@ -168,9 +167,8 @@ class Signer:
 class SignerClient:
     """Asks the signer over a channel. Every method raises `SignerRefused` with its reason, or `ChildGone`."""
 
-    def __init__(self, channel: Channel, *, chain_id: int) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._chain_id = chain_id
         self._decoder = msgspec.msgpack.Decoder(Answer)
 
     async def addresses(self) -> Addresses:
@@ -183,19 +181,13 @@ class SignerClient:
         """65 bytes over the vote's signing hash; it is on disk that we voted so."""
         return await self._sign(AskVote(int(vote.kind), vote.height, vote.round, vote.digest, vote.prepared))
 
-    async def record(self, record: Record) -> Envelope:
-        """The record's signed envelope."""
-        payload = records.statement(record)
-        return Envelope(payload, await self._sign(AskRecord(payload)))
+    async def record(self, payload: bytes) -> bytes:
+        """65 bytes over a record's payload: the signature of its envelope."""
+        return await self._sign(AskRecord(payload))
 
-    async def transaction(
-        self, *, nonce: int, to: Address | None, gas: int, data: bytes = b"", value: int = 0, max_fee: int = 0
-    ) -> bytes:
-        """A raw signed EIP-1559 transaction from the organisation's account."""
-        payload = transaction.signing_payload(
-            chain_id=self._chain_id, nonce=nonce, to=to, gas=gas, data=data, value=value, max_fee=max_fee
-        )
-        return transaction.assemble(payload, await self._sign(AskTransaction(payload)))
+    async def transaction(self, payload: bytes) -> bytes:
+        """65 bytes over an unsigned EIP-1559 payload (`transaction.signing_payload`), for `transaction.assemble`."""
+        return await self._sign(AskTransaction(payload))
 
     async def peer(self, static: bytes) -> bytes:
         """The signature that binds our X25519 static public key to the organisation and the network."""
