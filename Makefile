@@ -91,6 +91,7 @@ soak: venv  ## kill and load a network for SOAK_MINUTES; simulate ever new seeds
 contracts: venv  ## rebuild the contracts' artefacts bit for bit (needs npm)
 	@npm ci --silent --no-fund --no-audit --prefix contracts
 	@$(BIN)/python scripts/build_contracts.py
+	@$(BIN)/python scripts/build_token.py
 
 .PHONY: lock
 lock: venv  ## resolve requirements/ anew; LOCK=--upgrade for newer versions
