@@ -1,6 +1,6 @@
 """docs/vectors/records.json is what this code gives, and docs/records.md names every kind and field.
 
-`WRITE_VECTORS=1 pytest tests/record/test_vectors.py` writes the file again; its change is then reviewed like code.
+`COMITY_TEST_WRITE_VECTORS=1 pytest tests/record/test_vectors.py` writes the file again; its change is then reviewed like code.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _record(name: str, kind: str, spec: dict[str, Any], key: PrivateKey) -> dict
 
 def test_vectors_are_what_this_code_gives() -> None:
     vectors = _vectors()
-    if os.environ.get("WRITE_VECTORS"):
+    if os.environ.get("COMITY_TEST_WRITE_VECTORS"):
         VECTORS.write_text(json.dumps(vectors, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     assert json.loads(VECTORS.read_text(encoding="utf-8")) == vectors
 
