@@ -6,6 +6,7 @@ import inspect
 from types import ModuleType
 
 import pytest
+
 from comity.record import errors as record_errors
 from comity.record.errors import ComityError
 from comity.store import errors as store_errors
