@@ -373,8 +373,10 @@ class Network:
         try:
             self.faults.arrange(self)
             self.laws.play(self)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.faults}\nreplay: python tests/sim/run.py --seed {self.seed} --trace") from None
+        except Exception as error:
+            what = str(error) if isinstance(error, AssertionError) else repr(error)
+            command = f"python tests/sim/run.py --seed {self.seed} --world {self.world.name} --trace"
+            raise AssertionError(f"{what}\n{self.faults}\nreplay: {command}") from error
         return self.fingerprint
 
     def step_until(self, when_ms: int) -> bool:

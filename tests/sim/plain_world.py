@@ -68,6 +68,7 @@ class StoredChain:
 class PlainWorld:
     """Keys, genesis and clients, shared by all runs."""
 
+    name = "plain"
     chain_id = CHAIN_ID
     epoch_ms = EPOCH_S * 1_000
     tables = ("blocks",)

@@ -196,7 +196,8 @@ class Replica:
             early = list(neighbour.future)
             neighbour.future.clear()
             for message in early:
-                actions += self._on_consensus(now, peer, message)
+                if peer in self._peers:  # an unjustified message drops it in the middle
+                    actions += self._on_consensus(now, peer, message)
         return actions
 
     # ── Pace ─────────────────────────────────────────────────────────────────────────────────────────────────────────
