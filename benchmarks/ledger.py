@@ -9,7 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from benchmarks.load import Load, Target, Watcher, saturate, trickle
+from benchmarks.load import CONNECTIONS, Load, Target, Watcher, saturate, trickle
 from benchmarks.rpc import Rpc, RpcError
 from benchmarks.wallet import ANVIL_KEY, DEPLOY_GAS, Wallet, accounts, deployment, ether_transfers, token_transfers
 from comity.record.keys import PrivateKey
@@ -58,8 +58,12 @@ def prepare(target: Target, count: int) -> tuple[list[Wallet], Address]:
     return wallets, Address(bytes.fromhex(receipt["contractAddress"][2:]))
 
 
-def measure(target: Target, *, transactions: int, wallets: int = 50, steady: int = 100, steady_per_second: float = 10) -> Figures:
+def measure(
+    target: Target, *, transactions: int, wallets: int = 50, steady: int = 100, steady_per_second: float = 10
+) -> Figures:
     """Load `target` three times: ether, token, and a trickle for finality."""
+    if wallets % CONNECTIONS:
+        raise ValueError("an account's transactions must stay on one connection, in order")
     holders, token = prepare(target, wallets)
     ether = saturate(target, ether_transfers(holders, transactions))
     tokens = saturate(target, token_transfers(holders, transactions, token))

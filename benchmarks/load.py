@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 from benchmarks.rpc import Rpc, RpcError, batch, hashes
 
@@ -44,7 +45,7 @@ class Watcher:
         with target.open() as rpc:
             self._height = int(rpc.call("eth_blockNumber"), 16)
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -98,7 +99,9 @@ class Load:
 def saturate(target: Target, raws: Sequence[bytes]) -> Load:
     """Send all as fast as they are taken, in batches over a few connections; each account's stay on one, in order."""
     lanes: list[list[bytes]] = [list(raws[lane::CONNECTIONS]) for lane in range(CONNECTIONS)]
-    bodies = [[(batch(lane[i : i + BATCH]), len(lane[i : i + BATCH])) for i in range(0, len(lane), BATCH)] for lane in lanes]
+    bodies = [
+        [(batch(lane[i : i + BATCH]), len(lane[i : i + BATCH])) for i in range(0, len(lane), BATCH)] for lane in lanes
+    ]
     sent: dict[str, float] = {}
 
     def drive(lane: list[tuple[bytes, int]]) -> None:
@@ -129,7 +132,9 @@ def trickle(target: Target, raws: Sequence[bytes], per_second: float) -> Load:
     return _load(sent, watcher, start)
 
 
-def pause(until: float, *, now: Callable[[], float] = time.perf_counter, sleep: Callable[[float], None] = time.sleep) -> None:
+def pause(
+    until: float, *, now: Callable[[], float] = time.perf_counter, sleep: Callable[[float], None] = time.sleep
+) -> None:
     """Sleep until the clock shows `until`."""
     if (left := until - now()) > 0:
         sleep(left)

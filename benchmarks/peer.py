@@ -5,13 +5,10 @@ It is one process without consensus, peers, signatures of blocks or a disk, so i
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,23 +17,19 @@ from pathlib import Path
 from benchmarks.load import Target
 from benchmarks.rpc import Rpc, RpcError
 
-PACKAGE = "@foundry-rs/anvil-linux-amd64@1.7.1"
+FOLDER = Path(__file__).parent / "peers"
+BINARY = FOLDER / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
 START_S_MAX = 20.0
 
 
 def binary() -> Path:
-    """Anvil's executable, fetched once into the cache folder with the npm client."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "comity" / "peers" / "anvil-1.7.1"
-    found = cache / "package" / "bin" / "anvil"
-    if not found.exists():
+    """Anvil's executable; fetched once, at the version and integrity of peers/package-lock.json."""
+    if not BINARY.exists():
         if shutil.which("npm") is None:
             raise RpcError("anvil comes from npm, and this machine has no npm")
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True, capture_output=True, timeout=300)
-            with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
-                archive.extractall(cache, filter="data")
-    return found
+        command = ["npm", "ci", "--silent", "--ignore-scripts", "--no-fund", "--no-audit", "--prefix", str(FOLDER)]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return BINARY
 
 
 def free_port() -> int:

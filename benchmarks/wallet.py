@@ -14,13 +14,14 @@ from eth_abi.abi import encode
 from comity.ledger.transaction import assemble, signing_payload
 from comity.record.digest import keccak256
 from comity.record.keys import PrivateKey
-from comity.record.types import Address
+from comity.record.types import Address, Wei
 
 TOKEN = json.loads((Path(__file__).parent / "contracts" / "Token.json").read_text())
 TRANSFER_SELECTOR = bytes(keccak256(b"transfer(address,uint256)"))[:4]
 ETHER_GAS = 21_000
 TOKEN_GAS = 60_000
 DEPLOY_GAS = 8_000_000
+FUNDS_BANK_WEI = Wei(10**24)
 ANVIL_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 """Anvil's first account: published, worthless. The benchmark's own network funds it in its genesis too."""
 
@@ -64,9 +65,7 @@ def ether_transfers(wallets: list[Wallet], count: int) -> list[bytes]:
 
 def token_transfers(wallets: list[Wallet], count: int, token: Address) -> list[bytes]:
     """`count` transfers of one token unit, each account to the next, by turns."""
-    data = [
-        TRANSFER_SELECTOR + encode(["address", "uint256"], [bytes(wallet.address), 1]) for wallet in wallets
-    ]
+    data = [TRANSFER_SELECTOR + encode(["address", "uint256"], [bytes(wallet.address), 1]) for wallet in wallets]
     return [
         wallets[i % len(wallets)].sign(token, data=data[(i + 1) % len(wallets)], gas=TOKEN_GAS) for i in range(count)
     ]

@@ -1,6 +1,6 @@
 """Compiles the benchmark's token with the compiler that builds the system contracts, and writes benchmarks/contracts/Token.json.
 
-    npm ci --prefix contracts && python scripts/build_token.py
+npm ci --prefix contracts && python scripts/build_token.py
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from packaging.markers import Environment, Marker, default_environment
+from packaging.markers import Marker
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements"
@@ -21,22 +21,20 @@ SETS = {"runtime": RUNTIME, "dev": (*RUNTIME, "--extra", "contracts", "--group",
 _PIN = re.compile(r"^(?P<pin>[A-Za-z0-9._-]+==[^ ;]+)(?: ; (?P<marker>[^\\]+?))?(?P<rest> \\)?$")
 
 
-def targets() -> list[Environment]:
+def targets() -> list[dict[str, str]]:
     """The machines that the sets are for, as PEP 508 environments."""
-    found = []
-    for system, machine in (("linux", "x86_64"), ("darwin", "arm64")):
-        for version in ("3.11", "3.12"):
-            environment = default_environment()
-            environment.update(
-                sys_platform=system,
-                platform_machine=machine,
-                python_version=version,
-                python_full_version=f"{version}.0",
-                platform_python_implementation="CPython",
-                implementation_name="cpython",
-            )
-            found.append(environment)
-    return found
+    return [
+        {
+            "sys_platform": system,
+            "platform_machine": machine,
+            "python_version": version,
+            "python_full_version": f"{version}.0",
+            "platform_python_implementation": "CPython",
+            "implementation_name": "cpython",
+        }
+        for system, machine in (("linux", "x86_64"), ("darwin", "arm64"))
+        for version in ("3.11", "3.12")
+    ]
 
 
 def plain(line: str) -> str:
@@ -47,7 +45,7 @@ def plain(line: str) -> str:
     match = _PIN.match(line)
     if match is None or match["marker"] is None:
         return line
-    holds = [Marker(match["marker"]).evaluate(dict(environment)) for environment in targets()]
+    holds = [Marker(match["marker"]).evaluate(environment) for environment in targets()]
     if all(holds):
         marker = ""
     elif holds == [True, True, False, False]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from comity.ledger.genesis import Genesis, Member
 from comity.node.home import Home, create, install_genesis
 from comity.record.errors import ComityError
 from comity.record.keys import PrivateKey
+from comity.record.types import Address, Wei
 from comity.shell.sdk import Client
 
 PORT_STEP = 10
@@ -71,6 +72,7 @@ class Network:
     empty_period_ms: int = 30_000
     chain_id: int = 31337
     environment: dict[str, str] = field(default_factory=dict)
+    alloc: Mapping[Address, Wei] = field(default_factory=dict)
     digest: str = ""
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -87,10 +89,11 @@ class Network:
             block_period_ms=self.block_period_ms,
             empty_period_ms=self.empty_period_ms,
             members=tuple(self._member(org, homes[org.name]) for org in self.organisations),
+            alloc=self.alloc,
         )
-        from comity.node.network import genesis_digest
+        from comity.node.network import genesis_hash
 
-        self.digest = genesis_digest(genesis)
+        self.digest = genesis_hash(genesis).hex()
         for home in homes.values():
             install_genesis(home, genesis, self.digest)
 
