@@ -268,9 +268,11 @@ def verify_proof(root: Hash32, key: bytes, nodes: Sequence[bytes]) -> bytes | No
                     return _settled(None, remaining)
                 item = _named(item, remaining)
             step = _walk(rlp.as_list(item), path)
-            if step is None or isinstance(step[0], bytes) and step[2]:
-                return _settled(None if step is None else rlp.as_bytes(step[0]) or None, remaining)
-            item, path, _ = step
+            if step is None:
+                return _settled(None, remaining)
+            item, path, is_value = step
+            if is_value:
+                return _settled(rlp.as_bytes(item) or None, remaining)
     except MalformedRlp as error:
         raise InvalidProof("a proof's node is malformed", why=str(error)) from None
 
@@ -289,7 +291,7 @@ def _walk(node: list[rlp.Item], path: bytes) -> tuple[rlp.Item, bytes, bool] | N
     if len(node) == _BRANCH_ITEMS:
         return (node[path[0]], path[1:], False) if path else (node[16], b"", True)
     prefix = _nibbles(rlp.as_bytes(rlp.as_list(node, 2)[0]))
-    if not prefix or prefix[0] > 3 or prefix[0] in (0, 2) and prefix[1] != 0:
+    if not prefix or prefix[0] > 3 or (prefix[0] in (0, 2) and prefix[1] != 0):
         raise InvalidProof("a proof's node has a malformed path")
     part = prefix[1:] if prefix[0] & 1 else prefix[2:]
     if prefix[0] & 2:
