@@ -1,0 +1,182 @@
+"""A node from its folder to its last breath: start the parts in order, run until told to stop, stop them in reverse.
+
+This is the only module that knows every part. How a folder is made is in `founding`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from comity.ledger.genesis import Genesis
+from comity.ledger.replica import Replica, Settings
+from comity.ledger.view import View
+from comity.node import executor, signer
+from comity.node.anchors import Anchors
+from comity.node.auth import Auth
+from comity.node.channel import Channel
+from comity.node.children import Child, Children
+from comity.node.config import Value, read_file, resolve
+from comity.node.connection import Contact, Local
+from comity.node.controllers import Controllers
+from comity.node.desk import Desk
+from comity.node.doctor import Doctor
+from comity.node.errors import ChildError
+from comity.node.events import Hub, Journal
+from comity.node.follow import Follower
+from comity.node.home import Home
+from comity.node.local import TABLES, LocalState
+from comity.node.network import genesis_hash
+from comity.node.node import Node
+from comity.node.noise import Identity, public_key
+from comity.node.peers import Peers
+from comity.node.perform import Performer
+from comity.node.reconcile import Reconciler
+from comity.node.room import Room, Sandboxes
+from comity.node.runtime import Runtime
+from comity.node.serving import Serving
+from comity.node.vitals import vitals_of
+from comity.node.web import serve_http
+from comity.record.types import Address, Digest, Hash32
+from comity.store.blobs import BlobStore
+from comity.store.kv import LmdbStore
+
+Mount = Callable[[Any], Sequence[Any]]
+"""Gets an in-process HTTP client of the API, gives routes (the console)."""
+
+LOCAL_BYTES_MAX = 4 << 30
+log = logging.getLogger("comity.app")
+
+
+def run(root: Path, *, flags: Mapping[str, Any], mounts: Sequence[Mount] = ()) -> None:
+    """Run the node of the folder `root` until SIGINT or SIGTERM, or until the replica halts."""
+    home = Home(root)
+    genesis = home.load_genesis()
+    values = resolve(read_file(home.config), os.environ, flags)
+    journal = Journal(time.time)
+    logging.basicConfig(level=str(values["log_level"].value).upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("comity").addHandler(journal)
+    with home.lock():
+        asyncio.run(_live(home, genesis, values, journal, mounts))
+
+
+async def _live(home: Home, genesis: Genesis, values: Mapping[str, Value], journal: Journal, mounts: Sequence[Mount]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with assembled(home, genesis, values, journal) as (node, children), serve_http(node, values, mounts):
+        log.info("%s is up: %s, height %d", node.org, node.url, node.view.height)
+        waiting: list[asyncio.Future[Any]] = [asyncio.create_task(stop.wait()), node.runtime.halted, children.failed]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        waiting[0].cancel()
+        if node.runtime.halted in done:
+            raise ChildError("the ledger halted here", why=node.runtime.halted.result(), hint="comity logs; the evidence lies in the node's folder")
+        if children.failed in done:
+            children.failed.result()
+
+
+@asynccontextmanager
+async def assembled(
+    home: Home, genesis: Genesis, values: Mapping[str, Value], journal: Journal
+) -> AsyncIterator[tuple[Node, Children]]:
+    """All parts of a node but HTTP, running; stopped in reverse at the end."""
+    async with AsyncExitStack() as stack:
+        org, known_as = str(values["org"].value), genesis_hash(genesis)
+        blobs = BlobStore(home.blobs, home.key("blobs"))
+        local = LocalState(stack.enter_context(LmdbStore(home.local / "state", TABLES, LOCAL_BYTES_MAX)))
+        children, sign, chain = await _processes(stack, home, genesis, org, known_as)
+        view, hub = View(genesis.members), Hub()
+        addresses = await sign.addresses()
+        me = Address(addresses.validator) if addresses.validator and Address(addresses.validator) in genesis.validators else None
+        replica = Replica(Settings(genesis.chain_id, known_as, me, genesis.block_period_ms, genesis.empty_period_ms))
+        static = home.key("peer")
+        identity = Identity(known_as, await sign.peer(public_key(static)), org)
+        links = _Links()
+        peers = Peers(
+            Local(org, Address(addresses.org), static, identity),
+            listen=(str(values["host"].value), int(values["port"].value) + 1),
+            directory=lambda: {m.name: Contact(m.org, m.endpoint) for m in view.members.values() if m.name != org},
+            on_message=links.on_message, on_connect=links.on_connect, on_disconnect=links.on_disconnect,
+            blobs=blobs, permit=lambda name, digest: "" if local.is_shared(digest) else "this node shares no such blob",
+        )  # fmt: skip
+        runtime = Runtime(
+            replica, chain=chain, signer=sign, peers=peers, memory=home.root / "signer" / "memory", floor=addresses.floor, clock_ms=lambda: int(time.time() * 1000)
+        )
+        links.runtime = runtime
+        anchors = Anchors(address=Address(addresses.org), view=view, signer=sign, chain=chain, submit=runtime.submit, next_nonce=runtime.next_nonce)
+        sandboxes = Sandboxes()
+        room = Room(blobs, local, sandboxes.get)
+        serving = await stack.enter_async_context(Serving.open(org=org, home=home, room=room, view=view, batch_s=int(values["batch_s"].value)))
+        controllers = Controllers(org=org, view=view, local=local, blobs=blobs, room=room, serving=serving, sandboxes=sandboxes, values=values)
+        stack.push_async_callback(controllers.close)
+        performer = Performer(anchors=anchors, peers=lambda: peers, blobs=blobs, local=local, workers=controllers.workers)
+        reconciler = Reconciler(controllers.plan, performer)
+        serving.on_change(reconciler.wake)
+        desk = Desk(
+            org=org, view=view, anchors=anchors, blobs=blobs, local=local, initial=controllers.initial, entropy=os.urandom, changed=reconciler.wake
+        )
+        follower = Follower(view, chain, genesis.chain_id, anchors=anchors, hub=hub, changed=reconciler.wake, org=org)
+        await follower.refold()
+        runtime.on_commit(follower.committed)
+        auth = Auth.load(home.tokens, now=time.time, secret=lambda: secrets.token_urlsafe(32))
+        node = Node(
+            org=org, url=f"http://{values['host'].value}:{values['port'].value}", dev=(home.root / "DEV").exists(), since=int(time.time()),
+            genesis=genesis, genesis_hash=known_as, values=values, view=view, chain=chain, runtime=runtime, peers=peers, blobs=blobs, local=local,
+            desk=desk, serving=serving, auth=auth, doctor=Doctor(()), hub=hub, journal=journal, reconciler=reconciler,
+        )  # fmt: skip
+        node.doctor = Doctor(vitals_of(node, children, sandboxes, home))
+        await runtime.start()
+        stack.push_async_callback(runtime.stop)
+        await peers.start()
+        stack.push_async_callback(peers.stop)
+        stack.push_async_callback(_cancel, asyncio.create_task(reconciler.run(), name="reconcile"))
+        yield node, children
+
+
+class _Links:
+    """Peers and runtime know each other; the runtime comes second."""
+
+    runtime: Runtime | None = None
+
+    def on_message(self, name: str, kind: int, body: bytes) -> None:
+        if self.runtime is not None:
+            self.runtime.on_message(name, kind, body)
+
+    def on_connect(self, name: str) -> None:
+        if self.runtime is not None:
+            self.runtime.on_connect(name)
+
+    def on_disconnect(self, name: str) -> None:
+        if self.runtime is not None:
+            self.runtime.on_disconnect(name)
+
+
+async def _processes(
+    stack: AsyncExitStack, home: Home, genesis: Genesis, org: str, known_as: Hash32
+) -> tuple[Children, signer.SignerClient, executor.ChainClient]:
+    """The signer and the executor, supervised."""
+    signing, executing = Channel("signer"), Channel("executor")
+    sign = signer.SignerClient(signing, chain_id=genesis.chain_id)
+    chain = executor.ChainClient(executing)
+    children = Children(home.logs)
+    stack.push_async_callback(children.stop)
+    await children.start([
+        Child("signer", signer.arguments(home.keys, home.votes, org=org, chain_id=genesis.chain_id, genesis=known_as), signing, ready=sign.addresses),
+        Child("executor", executor.arguments(home.ledger, home.genesis), executing, ready=chain.head),
+    ])  # fmt: skip
+    return children, sign, chain
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
