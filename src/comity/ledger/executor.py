@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Protocol
 
 from pyrevm import EVM, AccountInfo, BlockEnv, CfgEnv, Env, TxEnv
@@ -20,7 +19,6 @@ from comity.ledger.types import ZERO_HASH, Account, Log, Transaction
 from comity.record.digest import keccak256
 from comity.record.types import Address, Hash32, Wei
 
-PYREVM_VERSION = "0.3.7"
 SPEC = "CANCUN"
 ESTIMATE_TOLERANCE_BITS = 6
 """An estimate is at most 1/64 too high."""
@@ -350,9 +348,3 @@ def _log(log: object) -> Log:
         tuple(Hash32(bytes(topic)) for topic in topics),
         bytes(data),
     )
-
-
-def check_version() -> None:
-    """`EngineError` unless pyrevm is the one that was measured."""
-    if (found := version("pyrevm")) != PYREVM_VERSION:
-        raise EngineError("pyrevm is not the version that was measured", why=f"{found}, not {PYREVM_VERSION}")
