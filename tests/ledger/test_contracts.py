@@ -36,7 +36,9 @@ def test_addresses_and_code() -> None:
     assert contracts.ADDRESS["Services"].hex() == "00000000000000000000000000000000c0000006"
     for system in contracts.SYSTEM:
         assert 0 < len(system.code) <= 24_576  # EIP-170
-        assert json.loads((files(contracts) / "artefacts" / f"{system.name}.json").read_text())["compiler"].startswith("0.8.")
+        assert json.loads((files(contracts) / "artefacts" / f"{system.name}.json").read_text())["compiler"].startswith(
+            "0.8."
+        )
 
 
 def test_calls_round_trip() -> None:
@@ -57,7 +59,10 @@ def test_calls_round_trip() -> None:
         (contracts.ADDRESS["Studies"], b"\0\0\0\0"),
         (contracts.ADDRESS["Studies"], contracts.calldata("Studies", "commit", b"\1" * 32, 7, b"\2" * 32)[:-1]),
         (contracts.ADDRESS["Studies"], contracts.calldata("Studies", "commit", b"\1" * 32, 7, b"\2" * 32) + b"\0"),
-        (contracts.ADDRESS["Studies"], contracts.calldata("Studies", "commit", b"\1" * 32, 7, b"\2" * 32)[:36] + b"\xff" * 64),
+        (
+            contracts.ADDRESS["Studies"],
+            contracts.calldata("Studies", "commit", b"\1" * 32, 7, b"\2" * 32)[:36] + b"\xff" * 64,
+        ),
         (contracts.ADDRESS["Records"], contracts.calldata("Records", "anchor", b"", b"p", bytes(65)) + bytes(200_000)),
     ],
 )
@@ -67,7 +72,9 @@ def test_malformed_calls_are_refused(to: Address, data: bytes) -> None:
 
 
 @given(st.sampled_from(contracts.SYSTEM), st.sampled_from(sorted(contracts._FUNCTIONS)), st.binary(max_size=400))
-def test_decoding_any_bytes_gives_a_call_or_an_error(system: contracts.SystemContract, name: tuple[str, str], tail: bytes) -> None:
+def test_decoding_any_bytes_gives_a_call_or_an_error(
+    system: contracts.SystemContract, name: tuple[str, str], tail: bytes
+) -> None:
     data = contracts._FUNCTIONS[name].selector[:4] + tail
     try:
         call = contracts.decode_call(system.address, data)
@@ -113,7 +120,9 @@ def test_genesis_members(c: Consortium) -> None:
     assert (c.read("Members", "count"), c.read("Members", "validatorCount")) == (4, 4)
     assert c.read("Members", "orgAt", 0) == c.address(N) and c.read("Members", "orgOf", R) == c.address(R)
     assert c.read("Members", "nameOf", c.address(L)) == L
-    assert c.read("Members", "isValidator", c.validator_of(H)) and not c.read("Members", "isMember", c.address("stranger"))
+    assert c.read("Members", "isValidator", c.validator_of(H)) and not c.read(
+        "Members", "isMember", c.address("stranger")
+    )
     for caller in ("stranger", N):
         with pytest.raises(Refused, match="already initialised"):
             c.send(caller, "Members", "initialize", [("x", c.address("stranger"), ZERO_ADDRESS, "")])
@@ -150,7 +159,7 @@ def test_anchoring_takes_members_and_fresh_payloads(c: Consortium) -> None:
 def test_a_contract_cannot_stand_between(c: Consortium) -> None:
     # Calldata forwarded to the address in the first 20 bytes; reverts with what comes back.
     proxy = bytes.fromhex("601436036014600037600080601436036000346000355060003560601c5af13d600060003e3d6000fd")
-    init = bytes.fromhex("60%02x600c60003960%02x6000f3" % (len(proxy), len(proxy))) + proxy
+    init = bytes.fromhex(f"60{len(proxy):02x}600c60003960{len(proxy):02x}6000f3") + proxy
     environment = c._environment(1)
     tx = c.transaction(N, Address(b""), init)
     created = c.executor.execute(tx, environment).result.contract
@@ -158,7 +167,9 @@ def test_a_contract_cannot_stand_between(c: Consortium) -> None:
     inner = contracts.calldata("Studies", "commit", b"\1" * 32, 1, b"\2" * 32)
     through = c.transaction(N, created, contracts.ADDRESS["Studies"] + inner)
     result = c.executor.execute(through, environment).result
-    assert not result.succeeded and contracts.error_text(result.output).startswith("a system contract is called directly")
+    assert not result.succeeded and contracts.error_text(result.output).startswith(
+        "a system contract is called directly"
+    )
 
 
 # ── grants ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,9 +178,11 @@ def test_grants_cover_until_they_end_or_are_revoked(c: Consortium) -> None:
     diagnosis = contracts.name32("diagnosis")
 
     def covers(org: str, purpose: bytes = diagnosis) -> bool:
-        return bool(c.read("Grants", "covers", raw(dataset), c.address(org), purpose)) is c.view.covers(
-            dataset, org, contracts.name_of(purpose)
-        ) is True
+        return (
+            bool(c.read("Grants", "covers", raw(dataset), c.address(org), purpose))
+            is c.view.covers(dataset, org, contracts.name_of(purpose))
+            is True
+        )
 
     spec = {"dataset": dataset, "grantee": N, "purposes": ["diagnosis", "care"], "until": START + 1000}
     assert covers(H) and not covers(N)
@@ -290,7 +303,7 @@ def test_revoked_permission_stops_commits(c: Consortium) -> None:
     assert c.view.studies[study].phase == "training"
     c.anchor(H, "revocation", {"about": grant, "because": "over"})
     for org in (R, L):
-        with pytest.raises(Refused, match="revoked|no grant covers"):
+        with pytest.raises(Refused, match=r"revoked|no grant covers"):
             c.commit(study, 1, org)
 
 
@@ -513,7 +526,12 @@ def test_services_and_batches(c: Consortium) -> None:
 
 
 def test_admitting_a_member(c: Consortium) -> None:
-    member = {"name": "newcomer", "org": "0x" + c.address("newcomer").hex(), "validator": None, "endpoint": "127.0.0.1:7441"}
+    member = {
+        "name": "newcomer",
+        "org": "0x" + c.address("newcomer").hex(),
+        "validator": None,
+        "endpoint": "127.0.0.1:7441",
+    }
     proposal = c.anchor(N, "proposal", {"action": "admit", "member": member})
     assert c.view.proposals[proposal].need == 3
     for org in (N, R, L):
@@ -559,11 +577,20 @@ GAS_MAX = {
 def test_gas_stays_below_its_bounds(c: Consortium) -> None:
     service, model = c.service(), c.trained_model()
     c.deploy(service, model)
-    c.anchor(L, "receipt", {"of": "predictions", "service": service, "model": model, "root": sha256(b""), "count": 1, "first": 0})
+    c.anchor(
+        L,
+        "receipt",
+        {"of": "predictions", "service": service, "model": model, "root": sha256(b""), "count": 1, "first": 0},
+    )
     dataset = c.dataset(H, name="more")
     grant = c.anchor(H, "grant", {"dataset": dataset, "grantee": N, "purposes": ["diagnosis"], "until": START + 9000})
     c.anchor(H, "revocation", {"about": grant, "because": ""})
-    member = {"name": "newcomer", "org": "0x" + c.address("newcomer").hex(), "validator": None, "endpoint": "127.0.0.1:7441"}
+    member = {
+        "name": "newcomer",
+        "org": "0x" + c.address("newcomer").hex(),
+        "validator": None,
+        "endpoint": "127.0.0.1:7441",
+    }
     admission = c.anchor(N, "proposal", {"action": "admit", "member": member})
     for org in (N, R, L):
         c.vote(org, "proposal", admission)

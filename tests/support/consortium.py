@@ -10,13 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comity.ledger import anchoring, contracts, transaction
-from comity.ledger.block import bloom_of, header_hash, join_blooms, receipts_root, seal_hash, transactions_root, validators_hash
-from comity.ledger.diff import StateDiff
+from comity.ledger.block import (
+    bloom_of,
+    header_hash,
+    join_blooms,
+    receipts_root,
+    seal_hash,
+    transactions_root,
+    validators_hash,
+)
 from comity.ledger.executor import Environment, Message, RevmExecutor
+from comity.ledger.genesis import Genesis, Installation, Member, genesis_block
 from comity.ledger.trie import EMPTY_ROOT
 from comity.ledger.types import (
     ZERO_ADDRESS,
-    ZERO_HASH,
     Account,
     Block,
     Header,
@@ -31,7 +38,7 @@ from comity.record.digest import keccak256, sha256
 from comity.record.envelope import Envelope
 from comity.record.keys import PrivateKey
 from comity.record.record import Record
-from comity.record.types import Address, Digest, Hash32, Height, Wei
+from comity.record.types import Address, Digest, Hash32, Height
 
 CHAIN_ID = 31337
 START = 1_767_225_600
@@ -40,7 +47,7 @@ ORGS = ("northfield", "riverside", "lakeside", "health-office")
 HOSPITALS = ORGS[:3]
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818
     """The contract reverted, with its reason."""
 
 
@@ -68,33 +75,26 @@ class Consortium:
         }
         self.validators = ValidatorSet(tuple(sorted(self.validator_keys)))
         self.members = [
-            contracts.Member(n, self.address(n), self.validator_of(n), f"127.0.0.1:{7401 + 10 * i}")
+            Member(n, self.address(n), self.validator_of(n), f"127.0.0.1:{7401 + 10 * i}")
             for i, n in enumerate(self.names)
         ]
+        self.genesis = Genesis(CHAIN_ID, self.time, tuple(self.members), gas_limit=GAS_LIMIT)
         self.executor = RevmExecutor(CHAIN_ID, GAS_LIMIT)
         self.view = View(self.members)
-        self.genesis_document = b"{}"
         self._install()
 
-    def validator_of(self, name: str) -> Address:
-        return ZERO_ADDRESS if name in self.without_validator else PrivateKey.from_seed(f"validator {name}").address
+    def validator_of(self, name: str) -> Address | None:
+        return None if name in self.without_validator else PrivateKey.from_seed(f"validator {name}").address
 
     def address(self, name: str) -> Address:
         return self.keys[name].address
 
     def _install(self) -> None:
-        diff = StateDiff()
-        for contract in contracts.SYSTEM:
-            diff.accounts[contract.address] = (None, Account(1, Wei(0), keccak256(contract.code)))
-            diff.codes[keccak256(contract.code)] = contract.code
-        self.executor.apply(diff)
-        initialise = Transaction(
-            0, 0, GAS_LIMIT, contracts.ADDRESS["Members"], Wei(0), contracts.initialise(self.members), Wei(0), Wei(0), (), b"", ZERO_HASH,
-            ZERO_ADDRESS,
-        )  # fmt: skip
-        assert self.executor.execute(initialise, self._environment(0)).result.succeeded
-        mix = Hash32(bytes.fromhex(sha256(self.genesis_document)))
-        self._seal([], [], mix)
+        setting_up = contracts.initialise(self.members)
+        installation = Installation(contracts.CODES, contracts.ADDRESS["Members"], setting_up)
+        sealed, _ = genesis_block(self.genesis, self.executor, installation)
+        self.blocks.append((sealed, ()))
+        self.genesis_hash = header_hash(sealed.block.header)
 
     def _environment(self, height: int) -> Environment:
         return Environment(height, self.time, ZERO_ADDRESS)
@@ -127,20 +127,22 @@ class Consortium:
             result = self.executor.execute(tx, environment).result
             used += result.gas_used
             bloom = bloom_of(result.logs)
-            receipts.append(Receipt(tx.type, result.succeeded, used, bloom, result.logs, result.gas_used, None, result.output))
+            receipts.append(
+                Receipt(tx.type, result.succeeded, used, bloom, result.logs, result.gas_used, None, result.output)
+            )
             reasons.append("" if result.succeeded else contracts.error_text(result.output))
-            if result.succeeded and tx.to in contracts.NAME_AT:
+            if result.succeeded and tx.to is not None and tx.to in contracts.NAME_AT:
                 call = contracts.decode_call(tx.to, tx.data)
                 name = f"{call.name}.{call.function}"
                 self.gas[name] = max(self.gas.get(name, 0), result.gas_used)
-        self._seal(transactions, receipts, ZERO_HASH)
+        self._seal(transactions, receipts)
         self.time += 1
         return reasons
 
-    def _seal(self, transactions: Sequence[Transaction], receipts: Sequence[Receipt], mix: Hash32) -> None:
+    def _seal(self, transactions: Sequence[Transaction], receipts: Sequence[Receipt]) -> None:
         height = Height(len(self.blocks))
         header = Header(
-            parent=header_hash(self.blocks[-1][0].block.header) if self.blocks else ZERO_HASH,
+            parent=header_hash(self.blocks[-1][0].block.header),
             coinbase=ZERO_ADDRESS,
             state_root=EMPTY_ROOT,
             transactions_root=transactions_root([t.raw for t in transactions]),
@@ -151,10 +153,9 @@ class Consortium:
             gas_used=receipts[-1].cumulative_gas if receipts else 0,
             timestamp=self.time,
             extra=validators_hash(self.validators),
-            mix=mix,
         )
         signed = seal_hash(CHAIN_ID, height, 0, header_hash(header))
-        seals = tuple(self.validator_keys[a].sign(signed) for a in self.validators.members) if height else ()
+        seals = tuple(self.validator_keys[a].sign(signed) for a in self.validators.members)
         sealed = SealedBlock(Block(header, tuple(t.raw for t in transactions)), Seals(0, seals))
         self.blocks.append((sealed, tuple(receipts)))
         if self.follow:
@@ -162,7 +163,9 @@ class Consortium:
 
     def send(self, org: str, contract: str, function: str, *arguments: Any) -> None:
         """One call in a block of its own; Refused with the contract's reason."""
-        self._one(self.transaction(org, contracts.ADDRESS[contract], contracts.calldata(contract, function, *arguments)))
+        self._one(
+            self.transaction(org, contracts.ADDRESS[contract], contracts.calldata(contract, function, *arguments))
+        )
 
     def _one(self, tx: Transaction) -> None:
         (reason,) = self.block(tx)
@@ -190,15 +193,17 @@ class Consortium:
     # ── stories ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def dataset(self, org: str, name: str = "breast", **changes: Any) -> Digest:
         spec = {
-            "name": name, "version": 1, "commitment": sha256(org.encode()), "bytes": 1000, "rows": 100, "columns": [], "purposes": ["diagnosis"],
-            "licence": "CC-BY-4.0", "consent": "broad",
+            "name": name, "version": 1, "commitment": sha256(org.encode()), "bytes": 1000, "rows": 100, "columns": [],
+            "purposes": ["diagnosis"], "licence": "CC-BY-4.0", "consent": "broad",
         }  # fmt: skip
         return self.anchor(org, "dataset", spec | changes)
 
-    def study_spec(self, datasets: Sequence[Digest], roster: Sequence[str] = HOSPITALS, **changes: Any) -> dict[str, Any]:
+    def study_spec(
+        self, datasets: Sequence[Digest], roster: Sequence[str] = HOSPITALS, **changes: Any
+    ) -> dict[str, Any]:
         spec = {
-            "name": "breast-mlp", "code": sha256(b"code"), "code_lines": 42, "initial": sha256(b"initial"), "datasets": list(datasets),
-            "roster": list(roster), "purpose": "diagnosis", "rule": {"name": "mean", "f": 0}, "rounds": 2, "quorum": 2,
+            "name": "breast-mlp", "code": sha256(b"code"), "code_lines": 42, "initial": sha256(b"initial"),
+            "datasets": list(datasets), "roster": list(roster), "purpose": "diagnosis", "rule": {"name": "mean", "f": 0}, "rounds": 2, "quorum": 2,
             "round_timeout_s": 60, "privacy": "none", "seed": 7,
         }  # fmt: skip
         return spec | changes
@@ -256,9 +261,10 @@ class Consortium:
             self.attest(study, index, blob, org)
 
     def model_spec(self, study: Digest, weights: bytes, artefact: bytes) -> dict[str, Any]:
+        last = self.view.studies[study].finals[-1].record
         tensor = {"name": "x", "datatype": "FP32", "shape": [-1, 30]}
         return {
-            "name": "breast-mlp", "version": 1, "study": study, "round": self.view.studies[study].finals[-1].record, "weights": sha256(weights),
+            "name": "breast-mlp", "version": 1, "study": study, "round": last, "weights": sha256(weights),
             "artefact": sha256(artefact), "format": "onnx", "inputs": [tensor], "outputs": [tensor | {"name": "y"}],
         }  # fmt: skip
 
@@ -274,14 +280,16 @@ class Consortium:
         return self.anchor(ORGS[0], "service", {"name": name, "approvals": approvals, "time_lock_s": time_lock_s})
 
     def propose(self, service: Digest, model: Digest, previous: Digest | None = None, org: str = ORGS[0]) -> Digest:
-        return self.anchor(org, "proposal", {"action": "deploy", "service": service, "model": model, "previous": previous})
+        return self.anchor(
+            org, "proposal", {"action": "deploy", "service": service, "model": model, "previous": previous}
+        )
 
-    def deploy(self, service: Digest, model: Digest, previous: Digest | None = None, voters: Sequence[str] = ORGS[:3]) -> Digest:
+    def deploy(
+        self, service: Digest, model: Digest, previous: Digest | None = None, voters: Sequence[str] = ORGS[:3]
+    ) -> Digest:
         proposal = self.propose(service, model, previous)
         for org in voters:
             self.vote(org, "proposal", proposal)
         self.wait(10)
         self.send(ORGS[0], "Governance", "execute", bytes.fromhex(proposal))
         return proposal
-
-

@@ -96,9 +96,13 @@ def check(transaction: Transaction, members: Members) -> Call | None:
     if signer != transaction.sender:
         raise InvalidAnchor(f"{what} is signed by another than the sender", why=f"signed by {to_hex(signer)}")
     if members.get(record.org) != transaction.sender:
-        raise InvalidAnchor(f"{what} is not in the name of its sender", why=f"{record.org} has another address, or is no member")
+        raise InvalidAnchor(
+            f"{what} is not in the name of its sender", why=f"{record.org} has another address, or is no member"
+        )
     if transaction_for(envelope, members) != (transaction.to, transaction.data):
-        raise InvalidAnchor(f"{what} says something else than the call's arguments", why=f"a {record.kind} is anchored otherwise")
+        raise InvalidAnchor(
+            f"{what} says something else than the call's arguments", why=f"a {record.kind} is anchored otherwise"
+        )
     return call
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from comity.ledger import contracts
 from comity.ledger.anchoring import envelope_in
@@ -21,6 +21,7 @@ from comity.ledger.view_types import (
     Final,
     Grant,
     Member,
+    Place,
     Pointing,
     Proposal,
     Reveal,
@@ -38,19 +39,6 @@ FOUND_MAX = 50
 PREFIX_CHARACTERS_MIN = 4
 
 
-class Founder(Protocol):
-    """What the view needs of a member in the genesis document."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def org(self) -> Address: ...
-    @property
-    def validator(self) -> Address | None: ...
-    @property
-    def endpoint(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Context:
     """The transaction whose events are being folded."""
@@ -63,11 +51,15 @@ class _Context:
     call: contracts.Call
     record: Anchored | None
 
+    @property
+    def place(self) -> Place:
+        return self.height, self.index
+
 
 class View:
     """The consortium after the last block applied. Read its fields; change it only through `apply`."""
 
-    def __init__(self, founders: Iterable[Founder]) -> None:
+    def __init__(self, founders: Iterable[contracts.Founder]) -> None:
         self.height = Height(0)
         self.time = 0
         """The last block's time, unix seconds."""
@@ -88,8 +80,7 @@ class View:
         self._of_kind: dict[str, list[Anchored]] = {}
         self._named: dict[str, list[Anchored]] = {}
         for founder in founders:
-            validator = None if founder.validator == ZERO_ADDRESS else founder.validator
-            self._admit(Member(founder.name, founder.org, validator, founder.endpoint, Height(0)))
+            self._admit(Member(founder.name, founder.org, founder.validator, founder.endpoint, Height(0)))
 
     # ── folding ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def apply(self, sealed: SealedBlock, receipts: Sequence[Receipt], transactions: Sequence[Transaction]) -> None:
@@ -138,7 +129,7 @@ class View:
 
     def _on_admitted(self, event: Any, context: _Context) -> None:
         validator = None if event["validator"] == ZERO_ADDRESS else event["validator"]
-        self._admit(Member(event["name"], event["org"], validator, event["endpoint"], context.height))
+        self._admit(Member(event["name"], event["org"], validator, event["endpoint"], context.height, context.place))
 
     def _on_granted(self, event: Any, context: _Context) -> None:
         spec = _spec(context, kinds.Grant)
@@ -184,13 +175,15 @@ class View:
 
     def _on_revealed(self, event: Any, context: _Context) -> None:
         reveal = Reveal(from_hash32(event["update"]), event["weight"], context.call.arguments["salt"])
-        _round(self._study(event)).reveals[self.name_of(event["org"])] = reveal
+        it = _round(self._study(event))
+        it.reveals[self.name_of(event["org"])] = reveal
+        it.revealed_at.append(context.place)
 
     def _on_aggregate_open(self, event: Any, context: _Context) -> None:
         it = _round(self._study(event))
         it.phase, it.since = "aggregate", context.time
         it.attempt, it.proposer = event["attempt"], self.name_of(event["proposer"])
-        it.aggregate, it.record, it.attestations = None, None, []
+        it.aggregate, it.record, it.attestations, it.attested_at = None, None, [], []
 
     def _on_aggregated(self, event: Any, context: _Context) -> None:
         it = _round(self._study(event))
@@ -198,7 +191,9 @@ class View:
         it.aggregate, it.record = from_hash32(event["aggregate"]), from_hash32(event["record"])
 
     def _on_attested(self, event: Any, context: _Context) -> None:
-        _round(self._study(event)).attestations.append(self.name_of(event["org"]))
+        it = _round(self._study(event))
+        it.attestations.append(self.name_of(event["org"]))
+        it.attested_at.append(context.place)
 
     def _on_round_final(self, event: Any, context: _Context) -> None:
         study = self._study(event)
@@ -206,9 +201,19 @@ class View:
         it.phase, it.since = "final", context.time
         if it.record is None:
             raise InvalidBlock("a round is final without an aggregate")
-        aggregate, attestations = from_hash32(event["aggregate"]), tuple(it.attestations)
-        final = Final(it.index, it.attempt, aggregate, it.record, it.reveals, attestations, context.height, context.time)
-        study.finals.append(final)
+        study.finals.append(
+            Final(
+                it.index,
+                it.attempt,
+                from_hash32(event["aggregate"]),
+                it.record,
+                it.reveals,
+                tuple(it.attestations),
+                (*it.revealed_at, *it.attested_at),
+                context.height,
+                context.time,
+            )
+        )
         if it.index < study.rounds:
             study.round = Round(it.index + 1, since=context.time)
 
@@ -247,6 +252,7 @@ class View:
     def _on_executed(self, event: Any, context: _Context) -> None:
         proposal = self._proposal(event)
         proposal.phase, proposal.executed_at = "executed", context.time
+        proposal.execution = context.place
 
     def _on_defined(self, event: Any, context: _Context) -> None:
         spec, record = _spec(context, kinds.Service), _record(context)

@@ -14,6 +14,8 @@ from comity.record.types import Address, Digest, Hash32, Height
 
 StudyPhase = Literal["proposed", "active", "training", "done", "refused", "concluded"]
 RoundPhase = Literal["commit", "reveal", "aggregate", "attest", "final"]
+Place = tuple[int, int]
+"""(height, position in the block) of a transaction."""
 ProposalPhase = Literal["open", "passed", "refused", "executed"]
 
 
@@ -48,6 +50,8 @@ class Member:
     endpoint: str
     since: Height
     """0 for founders."""
+    place: Place | None = None
+    """The transaction that admitted it; None for founders."""
 
 
 @dataclass(slots=True)
@@ -95,6 +99,8 @@ class Final:
     """The Round record."""
     reveals: dict[str, Reveal]
     attestations: tuple[str, ...]
+    places: tuple[Place, ...]
+    """The transactions that revealed its updates and attested its aggregate."""
     height: Height
     time: int
 
@@ -114,6 +120,8 @@ class Round:
     aggregate: Digest | None = None
     record: Digest | None = None
     attestations: list[str] = field(default_factory=list)
+    revealed_at: list[Place] = field(default_factory=list)
+    attested_at: list[Place] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -163,6 +171,8 @@ class Proposal:
     ready_at: int | None = None
     """Unix seconds: when the time lock is over; None until it passed."""
     executed_at: int | None = None
+    execution: Place | None = None
+    """The transaction that carried it out."""
     withdrawn: bool = False
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
 from eth_abi.abi import decode as _abi_decode
 from eth_abi.abi import encode as _abi_encode
@@ -72,12 +72,25 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A founder, as `initialise` wants it. `validator` is ZERO_ADDRESS for an organisation that runs no validator."""
+    """A founder. `validator` is None for an organisation that runs no validator."""
 
     name: str
     org: Address
-    validator: Address = ZERO_ADDRESS
+    validator: Address | None = None
     endpoint: str = ""
+
+
+class Founder(Protocol):
+    """What `initialise` needs of a member: `Member`, or one of the genesis document."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def org(self) -> Address: ...
+    @property
+    def validator(self) -> Address | None: ...
+    @property
+    def endpoint(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +138,8 @@ def _load(position: int, name: str) -> SystemContract:
 SYSTEM: tuple[SystemContract, ...] = tuple(_load(i, name) for i, name in enumerate(NAMES))
 """All system contracts, in the order of their addresses."""
 ADDRESS: Mapping[str, Address] = {c.name: c.address for c in SYSTEM}
+CODES: Mapping[Address, bytes] = {c.address: c.code for c in SYSTEM}
+"""What genesis installs."""
 NAME_AT: Mapping[Address, str] = {c.address: c.name for c in SYSTEM}
 
 _FUNCTIONS = {(c.name, i["name"]): _entry(c.name, i) for c in SYSTEM for i in c.abi if i["type"] == "function"}
@@ -166,7 +181,9 @@ def decode_call(to: Address, data: bytes) -> Call:
     if name is None:
         raise ContractError(f"0x{to.hex()} is not a system contract")
     if len(data) > CALLDATA_BYTES_MAX:
-        raise ContractError(f"a call of {len(data)} bytes to {name} is too long", why=f"the limit is {CALLDATA_BYTES_MAX}")
+        raise ContractError(
+            f"a call of {len(data)} bytes to {name} is too long", why=f"the limit is {CALLDATA_BYTES_MAX}"
+        )
     entry = _BY_SELECTOR.get((name, data[:4]))
     if entry is None:
         raise ContractError(f"the contract {name} has no function 0x{data[:4].hex()}")
@@ -198,9 +215,11 @@ def decode_log(log: Log) -> Event | None:
     return Event(name, entry.name, {n: next(topics) if i else next(data) for n, _, i in entry.inputs})
 
 
-def initialise(members: Iterable[Member]) -> bytes:
+def initialise(members: Iterable[Founder]) -> bytes:
     """The calldata of `Members.initialize`, which genesis calls from the zero address."""
-    return calldata("Members", "initialize", [(m.name, m.org, m.validator, m.endpoint) for m in members])
+    return calldata(
+        "Members", "initialize", [(m.name, m.org, m.validator or ZERO_ADDRESS, m.endpoint) for m in members]
+    )
 
 
 def error_text(output: bytes) -> str:
