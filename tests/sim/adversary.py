@@ -47,10 +47,14 @@ class Adversary:
     def twist(self, peer: Peer, message: Message) -> list[Message]:
         """What `peer` is told instead of `message`."""
         told = self._twisted(peer, message)
+        if "whisper" in self.habits and isinstance(message, Ballot) and self._other_half(peer):
+            told = []
         if "withhold" in self.habits and self._chance(0.4):
             told = []
         if "replay" in self.habits and self._heard and self._chance(0.15):
             told = [*told, self.network.rng.choice(list(self._heard))]
+        if "tamper" in self.habits:
+            told = [self._tampered(each) if self._chance(0.3) else each for each in told]
         self._heard.extend(told)
         return told
 
@@ -98,6 +102,17 @@ class Adversary:
                 lie = replace(vote, digest=header_hash(block.header), prepared=vote.round - 1)
                 prepare = self._ballot(Kind.PREPARE, replace(vote, round=vote.round - 1), header_hash(block.header))
                 return RoundChange(self._sign(lie), block, (prepare.signature,) * 3)
+        return message
+
+    def _tampered(self, message: Message) -> Message:
+        """Another body under an honest header."""
+        if isinstance(message, Blocks) and message.sealed:
+            last = message.sealed[-1]
+            body = () if last.block.transactions else (b"\xc0",)
+            return Blocks((*message.sealed[:-1], replace(last, block=replace(last.block, transactions=body))))
+        if isinstance(message, Proposal | RoundChange) and message.block is not None:
+            body = () if message.block.transactions else (b"\xc0",)
+            return replace(message, block=replace(message.block, transactions=body))
         return message
 
     def _twin(self, block: Block | None) -> Block | None:

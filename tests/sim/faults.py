@@ -10,7 +10,19 @@ if TYPE_CHECKING:
     from sim.network import Network
 
 CHAOS_MS = 9_000
-HABITS = ("equivocate", "withhold", "deny", "forge", "replay", "invalid", "vote-all", "rush", "boast")
+HABITS = (
+    "equivocate",
+    "withhold",
+    "deny",
+    "forge",
+    "replay",
+    "invalid",
+    "vote-all",
+    "rush",
+    "boast",
+    "tamper",
+    "whisper",
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from comity.ledger.block import header_hash
 from comity.ledger.justification import Recover, Rules, check_seals
 from comity.ledger.messages import Kind, Vote
 from comity.ledger.types import SealedBlock, Transaction
-from comity.record.types import Hash32
+from comity.record.types import Address, Hash32
 from sim.faults import CHAOS_MS
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Laws:
         self.votes: dict[str, dict[tuple[int, int, Kind], Vote]] = {}
         self.last: dict[str, tuple[int, int]] = {}
         self.locks: dict[str, dict[int, Vote]] = {}
+        self.commits: dict[tuple[int, int, Hash32], set[Address]] = {}
         self.pending: dict[Hash32, Transaction] = {}
         self.done: dict[str, dict[Hash32, int]] = {}
         self.heights: dict[str, int] = {}
@@ -65,8 +66,12 @@ class Laws:
             for transaction in node.disk.chain.head_transactions():
                 done[transaction] = height
 
-    def signed(self, node: Node, vote: Vote) -> None:
+    def signed(self, node: Node, vote: Vote, network: Network) -> None:
         """A signature of an honest key contradicts none before it, goes never back, and never denies a lock."""
+        if vote.kind is Kind.PREPARE:
+            self._keeps_locks(node, vote, network)
+        if vote.kind is Kind.COMMIT:
+            self.commits.setdefault((vote.height, vote.round, vote.digest), set()).add(node.key.address)
         votes = self.votes.setdefault(node.name, {})
         at = (vote.height, vote.round)
         assert at >= self.last.get(node.name, (0, 0)), f"{node.name} votes backwards: {vote}"
@@ -79,6 +84,16 @@ class Laws:
         if vote.kind is Kind.ROUND_CHANGE and vote.height in locks:
             lock = locks[vote.height]
             assert vote.prepared >= lock.round, f"{node.name} denies its lock on round {lock.round}: {vote}"
+
+    def _keeps_locks(self, node: Node, vote: Vote, network: Network) -> None:
+        """The heart of the safety proof: a block that may be final already is the only one prepared in later rounds."""
+        faulty = {other.key.address for other in network.nodes.values() if other.adversary is not None}
+        for (height, round_, digest), who in self.commits.items():
+            if height == vote.height and round_ < vote.round and digest != vote.digest:
+                final = network.validators.is_quorum(who | faulty)
+                assert not final, (
+                    f"{node.name} prepares another block than that of round {round_}, which may be final: {vote}"
+                )
 
     def halted(self, node: Node, reason: str) -> None:
         assert node.adversary is not None, f"{node.name} halts: {reason}"

@@ -33,6 +33,7 @@ from comity.ledger.protocol import (
     Examine,
     Fired,
     Halt,
+    Misbehaved,
     Peer,
     Received,
     Remember,
@@ -291,7 +292,7 @@ class Network:
                 node.votes.allow(vote)
             except VoteRefused as error:
                 return Signed(self.clock, vote, None, str(error))
-            self.laws.signed(node, vote)
+            self.laws.signed(node, vote, self)
         return Signed(self.clock, vote, node.key.sign(vote.signing_hash(self.world.chain_id)))
 
     def _execute(self, node: Node, action: Action) -> Event | None:
@@ -349,7 +350,11 @@ class Network:
             return
         message = self._decoded.get(data)
         if message is None:
-            message = self._decoded[data] = messages.decode(data)
+            try:
+                message = self._decoded[data] = messages.decode(data)
+            except messages.MalformedMessage as error:
+                self.feed(node, life, Misbehaved(self.clock, source, str(error)))
+                return
         self.trace(target, f"< {source} {_brief(message)}")
         if node.adversary is not None:
             node.adversary.overhear(source, message)
@@ -420,4 +425,3 @@ def _brief(item: object) -> str:
         case Submitted(_, candidates, peer):
             return f"{len(candidates)} from {peer}"
     return ""
-

@@ -71,7 +71,7 @@ class PlainWorld:
     name = "plain"
     chain_id = CHAIN_ID
     epoch_ms = EPOCH_S * 1_000
-    tables = ("blocks",)
+    tables: tuple[str, ...] = ("blocks",)
 
     def __init__(self) -> None:
         keys = [PrivateKey.from_seed(f"validator {index}") for index in range(4)]

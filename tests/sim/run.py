@@ -34,7 +34,9 @@ def main() -> int:
         try:
             fingerprint = network.run()
             if first == last:
-                print(f"seed {seed}: {fingerprint}, heights {network.laws.heights}, {network.now / 1000} s of virtual time")
+                print(
+                    f"seed {seed}: {fingerprint}, heights {network.laws.heights}, {network.now / 1000} s of virtual time"
+                )
         except AssertionError as error:
             failed.append(seed)
             print(f"seed {seed} FAILED: {error}", file=sys.stderr)

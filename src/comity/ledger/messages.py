@@ -220,7 +220,7 @@ def decode(data: bytes) -> Message:
 
 def _proposal(items: list[rlp.Item]) -> Proposal:
     _, height, round_, signature, body, changes, prepares = rlp.as_list(items, 7)
-    block = blocks.decode_block(rlp.as_bytes(body))
+    block = _whole(blocks.decode_block(rlp.as_bytes(body)))
     vote = Vote(Kind.PROPOSAL, _height(height), _round(round_), blocks.header_hash(block.header))
     round_changes = tuple(_change(vote, change) for change in _list(changes, VALIDATORS_COUNT_MAX))
     return Proposal(Ballot(vote, _signature(signature)), block, round_changes, _signatures(prepares))
@@ -247,7 +247,7 @@ def _round_change(items: list[rlp.Item]) -> RoundChange:
         if data or signatures:
             raise MalformedMessage("round change carries a certificate that it does not name")
         return RoundChange(ballot)
-    block = blocks.decode_block(data)
+    block = _whole(blocks.decode_block(data))
     if blocks.header_hash(block.header) != vote.digest:
         raise MalformedMessage("round change carries another block than it names")
     return RoundChange(ballot, block, signatures)
@@ -277,7 +277,18 @@ def _get_blocks(items: list[rlp.Item]) -> GetBlocks:
 
 def _blocks(items: list[rlp.Item]) -> Blocks:
     sealed = _list(rlp.as_list(items, 2)[1], BLOCKS_COUNT_MAX)
-    return Blocks(tuple(blocks.decode_sealed(rlp.as_bytes(item)) for item in sealed))
+    found = tuple(blocks.decode_sealed(rlp.as_bytes(item)) for item in sealed)
+    for each in found:
+        _whole(each.block)
+    return Blocks(found)
+
+
+def _whole(block: Block) -> Block:
+    """A block whose transactions are those of its header, so that the header's hash names all of it. Without this, a body
+    put under an honest header would be judged, kept, or sealed in that header's name."""
+    if blocks.transactions_root(block.transactions) != block.header.transactions_root:
+        raise MalformedMessage("block's transactions are not those of its header", why=f"height {block.header.height}")
+    return block
 
 
 def _status(items: list[rlp.Item]) -> Status:
