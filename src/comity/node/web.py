@@ -1,0 +1,113 @@
+"""HTTP: all routes behind the one guard, on one port, from start to stop. What the routes do is in `api`, `kserve`, `rpc`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from comity.node import kserve
+from comity.node.answers import failure, success
+from comity.node.api import ENTRIES, build
+from comity.node.auth import COOKIE, SESSION_S_MAX, Guard
+from comity.node.config import Value
+from comity.node.errors import BadConfig, NotFound, TooLarge, Unauthenticated
+from comity.node.metrics import Metrics
+from comity.node.node import Node
+from comity.node.rpc import Rpc
+
+Mount = Callable[[httpx.AsyncClient], Sequence[BaseRoute]]
+RPC_BYTES_MAX = 8 << 20
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+STARTED_S_MAX = 10.0
+
+
+def application(node: Node, rpc: Rpc, metrics: Metrics, mounts: Sequence[Mount], port: int) -> ASGIApp:
+    """The whole HTTP application; `mounts` get an in-process client of it and give further routes."""
+    hosts = frozenset(f"{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]"))
+    app = Starlette(routes=[*build(node, ENTRIES), *kserve.routes(node.serving), *_tools(node, rpc, metrics)])
+    guarded = Guard(app, auth=node.auth, hosts=hosts)
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app=guarded), base_url=f"http://127.0.0.1:{port}")
+    for mount in mounts:
+        app.router.routes.extend(mount(client))
+
+    async def missing(request: Request, _: Exception) -> Response:
+        return failure(NotFound(f"no route {request.method} {request.url.path[:100]}", hint="docs/api.md lists them all"))
+
+    app.add_exception_handler(404, missing)
+    app.add_exception_handler(405, missing)
+    return guarded
+
+
+def _tools(node: Node, rpc: Rpc, metrics: Metrics) -> list[Route]:
+    async def json_rpc(request: Request) -> Response:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > RPC_BYTES_MAX:
+                return failure(TooLarge(f"the body is larger than {RPC_BYTES_MAX} bytes"))
+        return Response(await rpc.handle(bytes(body)), media_type="application/json")
+
+    async def scrape(_: Request) -> Response:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def healthz(_: Request) -> Response:
+        health = node.doctor.examine()["health"]
+        return success({"health": health}, 503 if health == "error" else 200)
+
+    async def login(request: Request) -> Response:
+        session = node.auth.redeem(request.path_params["secret"])
+        if session is None:
+            return failure(Unauthenticated("this login link is spent or too old", hint="comity login makes a new one"))
+        answer = RedirectResponse("/", 303, {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"})
+        answer.set_cookie(COOKIE, session, max_age=SESSION_S_MAX, httponly=True, samesite="strict", path="/")
+        return answer
+
+    return [
+        Route("/rpc", json_rpc, methods=["POST"]),
+        Route("/metrics", scrape, methods=["GET"]),
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/login/{secret}", login, methods=["GET"]),
+    ]
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the node."""
+
+    def install_signal_handlers(self) -> None:
+        """The node stops us."""
+
+
+@asynccontextmanager
+async def serve_http(app: ASGIApp, values: Mapping[str, Value]) -> AsyncIterator[None]:
+    """Listen until left. Raises `BadConfig` for an address that is not ours to take."""
+    host, port = str(values["host"].value), int(values["port"].value)
+    if host not in LOOPBACK:
+        raise BadConfig(f"refusing to listen on {host}", why="the API has no TLS of its own", hint="put a TLS proxy in front, and keep host = 127.0.0.1")
+    try:
+        sock = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128)
+    except OSError as error:
+        raise BadConfig(f"port {port} is not free", why=error.strerror or str(error), hint="stop the other process, or choose another --port") from error
+    config = uvicorn.Config(app, log_config=None, log_level=logging.WARNING, lifespan="off", access_log=False, timeout_graceful_shutdown=2)
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[sock]), name="http")
+    try:
+        async with asyncio.timeout(STARTED_S_MAX):
+            while not server.started and not task.done():
+                await asyncio.sleep(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        sock.close()
