@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from comity.ledger import chain as chains
 from comity.ledger import messages, transaction
 from comity.ledger.errors import LedgerError
 from comity.ledger.mempool import PoolRefused
@@ -72,9 +73,7 @@ class ChainPort(Protocol):
         self, timestamp: int, coinbase: Address, transactions: Sequence[Transaction]
     ) -> tuple[Block, tuple[tuple[Hash32, str], ...]]: ...
     async def check(self, block: Block) -> str | None: ...
-    async def commit(
-        self, sealed: SealedBlock, watch: Sequence[Address]
-    ) -> tuple[ValidatorSet, dict[Address, Account], tuple[Receipt, ...]]: ...
+    async def commit(self, sealed: SealedBlock, watch: Sequence[Address] = ()) -> chains.Committed: ...
     async def accounts(self, addresses: Sequence[Address]) -> dict[Address, Account]: ...
     async def blocks(self, first: int, count: int, bytes_max: int) -> tuple[SealedBlock, ...]: ...
 
@@ -304,10 +303,10 @@ class Runtime:
 
     async def _commit(self, sealed: SealedBlock) -> None:
         watch = self.replica.pool.senders
-        validators, accounts, receipts = await self._steadily(lambda: self._chain.commit(sealed, watch))
-        self._feed(Committed(self._clock_ms(), sealed, validators, accounts))
+        done = await self._steadily(lambda: self._chain.commit(sealed, watch))
+        self._feed(Committed(self._clock_ms(), sealed, done.validators, done.accounts))
         for callback in self._callbacks:
-            callback(sealed, receipts)
+            callback(sealed, done.receipts)
 
     async def _sign(self, vote: Vote) -> None:
         try:
