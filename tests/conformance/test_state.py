@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.shared import archive, shared_data
 
 from comity.ledger import rlp
 from comity.ledger.diff import StateDiff
@@ -22,6 +21,7 @@ from comity.ledger.transaction import decode
 from comity.ledger.types import ZERO_HASH, Account, Log
 from comity.record.digest import keccak256
 from comity.record.types import Address, Hash32, Wei
+from support.shared import archive, shared_data
 
 pytestmark = pytest.mark.data
 ARCHIVE = "ethereum-tests/state-tests.tar.xz"

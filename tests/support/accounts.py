@@ -22,7 +22,9 @@ def address(name: str) -> Address:
     return key(name).address
 
 
-def raw(signer: str, nonce: int, to: Address | None, *, chain_id: int = CHAIN_ID, gas: int = 200_000, **fields: Any) -> bytes:
+def raw(
+    signer: str, nonce: int, to: Address | None, *, chain_id: int = CHAIN_ID, gas: int = 200_000, **fields: Any
+) -> bytes:
     """A signed transaction's bytes; `fields` as in `transaction.signing_payload`."""
     payload = transaction.signing_payload(chain_id=chain_id, nonce=nonce, to=to, gas=gas, **fields)
     return transaction.assemble(payload, key(signer).sign(keccak256(payload)))

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pytest
+
 from support.places import SHARED
 from support.skips import under_ci
 
