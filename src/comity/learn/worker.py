@@ -67,6 +67,8 @@ def _train(code: ModuleType, table: Table | None, body: Mapping[str, Any], parts
 
 def _evaluate(code: ModuleType, table: Table | None, _body: Mapping[str, Any], parts: Mapping[str, bytes]) -> Answer:
     rows = _present(table).held_out()
+    if not len(rows.y):
+        return {"rows": 0, "metrics": {}}, {}
     figures = _function(code, "evaluate")(fixed.to_floats(fixed.decode(parts["weights"])), rows.x, rows.y)
     return {"rows": len(rows.y), "metrics": _metrics(figures)}, {}
 
@@ -90,8 +92,9 @@ def _judge(code: ModuleType, table: Table | None, body: Mapping[str, Any], parts
         raise StudyCodeFailed(f"the artefact has no output {tables.LABEL!r}")
     (given,) = session.get_inputs()
     answers = session.run([tables.LABEL], {given.name: rows.x.astype(np.float32)})[0]
-    accuracy = float(np.mean(np.asarray(answers).reshape(-1) == rows.y)) if len(rows.y) else 0.0
-    metrics = {**figures["metrics"], **_metrics({"accuracy": accuracy})}
+    metrics = dict(figures["metrics"])
+    if len(rows.y):
+        metrics |= _metrics({"accuracy": np.mean(np.asarray(answers).reshape(-1) == rows.y)})
     return {"rows": len(rows.y), "metrics": metrics, **body_again}, exported
 
 

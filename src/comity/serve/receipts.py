@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from comity.record import canonical, merkle
 from comity.record.digest import as_digest, sha256
@@ -17,7 +17,6 @@ from comity.record.errors import ComityError
 from comity.record.types import Digest
 from comity.serve.errors import ReceiptNotDurable, ServeError
 
-_T = TypeVar("_T")
 VERSION = 1
 SALT_BYTES = 32
 RECEIPT_BYTES_MAX = 4096

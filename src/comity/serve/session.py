@@ -94,9 +94,11 @@ class Session:
             if not self.ready:
                 raise NotReady("the model's worker ended while it answered", why=str(error)) from error
             raise BadInference("the model could not answer", why=error.why or error.what) from error
-        return tuple(
-            self._output(entry, parts, name) for entry, name in zip(answer["outputs"], request.outputs, strict=True)
-        )
+        try:
+            pairs = zip(answer["outputs"], request.outputs, strict=True)
+            return tuple(self._output(entry, parts, name) for entry, name in pairs)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInference("the model's worker gave no proper answer", why=type(error).__name__) from None
 
     async def close(self) -> None:
         """Stop the worker."""
