@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -31,6 +32,18 @@ BUNDLE_BYTES_MAX = 256 << 20
 NAME_CHARACTERS_MAX = 128
 JSON_BYTES_MAX = 16 << 20
 VERSION = 1
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    OSError,
+)
+"""All that zipfile raises for a damaged archive, and for a path that cannot be read."""
 
 MANIFEST = "manifest.json"
 GENESIS = "genesis.json"
@@ -195,13 +208,15 @@ def read_zip(path: Path, *, files_max: int = FILES_COUNT_MAX, bytes_max: int = B
                     raise BadEvidence(
                         "the bundle names a file twice, or too long", why=entry.filename[:NAME_CHARACTERS_MAX]
                     )
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise BadEvidence("the bundle is compressed by another method than deflate", why=entry.filename)
                 with archive.open(entry) as stream:
                     files[entry.filename] = stream.read(left + 1)
                 left -= len(files[entry.filename])
                 if left < 0:
                     raise BadEvidence("the bundle is too large", why=f"more than {bytes_max} bytes unpacked")
             return files
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except _ZIP_ERRORS as error:
         raise BadEvidence("the bundle is not a readable zip", why=str(error)) from error
 
 

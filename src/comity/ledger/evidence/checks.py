@@ -172,10 +172,13 @@ class _Walk:
         m = self.manifest
         text = self.target(m.proposal)
         proposal = self.facts.record(Digest(m.target))
+        admit = _spec(proposal, kinds.Admit)
         passed, votes = self._ballots(proposal)
         if m.execution is not None:
             self._executed(proposal, passed, 0)
-        return f"{text}, {votes} of {len(self.facts.members)} votes"
+            if admit.member.name not in self.facts.members:
+                _fail(f"the execution did not admit {admit.member.name}")
+        return f"{text}, to admit {admit.member.name}: {votes} of {len(self.facts.members)} votes"
 
     def answer(self) -> str:
         """The receipt, the bytes it binds, and the leaf."""

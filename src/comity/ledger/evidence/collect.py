@@ -139,7 +139,7 @@ class _Links:
                 self._batch(digest)
             case kinds.Service():
                 self._service(digest)
-            case kinds.Deploy():
+            case kinds.Deploy() | kinds.Admit():
                 self._proposal(digest)
             case kinds.Model():
                 self._model(digest)
