@@ -153,6 +153,16 @@ class Replica:
         """Of the head."""
         return self.head.block.header.height
 
+    @property
+    def peer_heights(self) -> dict[Peer, int]:
+        """The height that each connected peer says it has."""
+        return dict(self._sync.heights)
+
+    @property
+    def syncing(self) -> bool:
+        """Whether a peer has more than the block now being made."""
+        return self._sync.behind(self.height) > 1
+
     def _started(self, event: Started) -> list[Action]:
         self._set_head(event.head, event.validators, event.now)
         actions: list[Action] = [SetTimer("status", event.now + STATUS_MS)]

@@ -9,14 +9,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-from comity.ledger import anchoring, contracts
-from comity.ledger.transaction import TRANSACTION_GAS_MAX
+from comity.ledger import anchoring, contracts, transaction
 from comity.ledger.types import Receipt
 from comity.ledger.view import View
 from comity.node.errors import Busy, Forbidden
 from comity.record.envelope import Envelope
 from comity.record.digest import keccak256
-from comity.record.record import Record, digest
+from comity.record.record import Record, digest, statement
 from comity.record.types import Address, Digest, Hash32
 
 COMMIT_S_MAX = 60.0
@@ -27,8 +26,8 @@ GAS_SPARE = 150_000
 class Signs(Protocol):
     """What the signer process does for an organisation."""
 
-    async def record(self, record: Record) -> Envelope: ...
-    async def transaction(self, *, nonce: int, to: Address | None, gas: int, data: bytes = b"") -> bytes: ...
+    async def record(self, payload: bytes) -> bytes: ...
+    async def transaction(self, payload: bytes) -> bytes: ...
 
 
 class Chains(Protocol):
@@ -41,10 +40,10 @@ class Anchors:
     """Sends this organisation's records and contract calls to the ledger, in order."""
 
     def __init__(
-        self, *, address: Address, view: View, signer: Signs, chain: Chains,
+        self, *, address: Address, chain_id: int, view: View, signer: Signs, chain: Chains,
         submit: Callable[[bytes], Awaitable[Hash32]], next_nonce: Callable[[Address], Awaitable[int]],
     ) -> None:  # fmt: skip
-        self.address, self.view = address, view
+        self.address, self._chain_id, self.view = address, chain_id, view
         self._signer, self._chain, self._submit, self._next_nonce = signer, chain, submit, next_nonce
         self._lock = asyncio.Lock()
         self._waiting: dict[Hash32, asyncio.Future[Receipt]] = {}
@@ -57,7 +56,9 @@ class Anchors:
         name = digest(record)
         if name in self.view.records:
             return name
-        to, data = anchoring.transaction_for(await self._signer.record(record), self.view.registry)
+        payload = statement(record)
+        envelope = Envelope(payload, await self._signer.record(payload))
+        to, data = anchoring.transaction_for(envelope, self.view.members_by_name)
         await self._send(to, data, what=f"{record.kind} {name[:12]}")
         return name
 
@@ -71,9 +72,11 @@ class Anchors:
             succeeded, gas, output = await self._chain.simulate(self.address, to, data)
             if not succeeded:
                 raise Forbidden(f"the ledger refuses {what}", why=contracts.error_text(output))
-            raw = await self._signer.transaction(
-                nonce=await self._next_nonce(self.address), to=to, data=data, gas=min(TRANSACTION_GAS_MAX, int(gas * GAS_FACTOR) + GAS_SPARE)
-            )
+            payload = transaction.signing_payload(
+                chain_id=self._chain_id, nonce=await self._next_nonce(self.address), to=to, data=data,
+                gas=min(transaction.TRANSACTION_GAS_MAX, int(gas * GAS_FACTOR) + GAS_SPARE),
+            )  # fmt: skip
+            raw = transaction.assemble(payload, await self._signer.transaction(payload))
             future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
             tx_hash = keccak256(raw)
             self._waiting[tx_hash] = future

@@ -11,7 +11,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from comity.node.events import Hub, Journal
 from comity.node.follow import Follower
 from comity.node.home import Home
 from comity.node.local import TABLES, LocalState
+from comity.node.metrics import Metrics
 from comity.node.network import genesis_hash
 from comity.node.node import Node
 from comity.node.noise import Identity, public_key
@@ -41,16 +42,14 @@ from comity.node.peers import Peers
 from comity.node.perform import Performer
 from comity.node.reconcile import Reconciler
 from comity.node.room import Room, Sandboxes
+from comity.node.rpc import Rpc
 from comity.node.runtime import Runtime
 from comity.node.serving import Serving
 from comity.node.vitals import vitals_of
-from comity.node.web import serve_http
-from comity.record.types import Address, Digest, Hash32
+from comity.node.web import Mount, application, serve_http
+from comity.record.types import Address, Hash32
 from comity.store.blobs import BlobStore
 from comity.store.kv import LmdbStore
-
-Mount = Callable[[Any], Sequence[Any]]
-"""Gets an in-process HTTP client of the API, gives routes (the console)."""
 
 LOCAL_BYTES_MAX = 4 << 30
 log = logging.getLogger("comity.app")
@@ -73,15 +72,25 @@ async def _live(home: Home, genesis: Genesis, values: Mapping[str, Value], journ
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with assembled(home, genesis, values, journal) as (node, children), serve_http(node, values, mounts):
-        log.info("%s is up: %s, height %d", node.org, node.url, node.view.height)
-        waiting: list[asyncio.Future[Any]] = [asyncio.create_task(stop.wait()), node.runtime.halted, children.failed]
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        waiting[0].cancel()
-        if node.runtime.halted in done:
-            raise ChildError("the ledger halted here", why=node.runtime.halted.result(), hint="comity logs; the evidence lies in the node's folder")
-        if children.failed in done:
-            children.failed.result()
+    async with assembled(home, genesis, values, journal) as (node, children):
+        rpc = Rpc(node.chain, submit=node.runtime.submit, next_nonce=node.runtime.next_nonce, chain_id=genesis.chain_id)
+        metrics = Metrics()
+        async with serve_http(application(node, rpc, metrics, mounts, int(values["port"].value)), values):
+            log.info("%s is up: %s, height %d", node.org, node.url, node.view.height)
+            await _until(stop, node, children)
+
+
+async def _until(stop: asyncio.Event, node: Node, children: Children) -> None:
+    """Until told to stop; raises when the ledger halts here or a process cannot be kept alive."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait([stopping, node.runtime.halted, children.failed], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    if node.runtime.halted in done:
+        raise ChildError("the ledger halted here", why=node.runtime.halted.result(), hint="comity logs; the evidence lies in the node's folder")
+    if children.failed in done:
+        children.failed.result()
 
 
 @asynccontextmanager
@@ -112,10 +121,10 @@ async def assembled(
             replica, chain=chain, signer=sign, peers=peers, memory=home.root / "signer" / "memory", floor=addresses.floor, clock_ms=lambda: int(time.time() * 1000)
         )
         links.runtime = runtime
-        anchors = Anchors(address=Address(addresses.org), view=view, signer=sign, chain=chain, submit=runtime.submit, next_nonce=runtime.next_nonce)
-        sandboxes = Sandboxes()
-        room = Room(blobs, local, sandboxes.get)
-        serving = await stack.enter_async_context(Serving.open(org=org, home=home, room=room, view=view, batch_s=int(values["batch_s"].value)))
+        anchors = Anchors(address=Address(addresses.org), chain_id=genesis.chain_id, view=view, signer=sign, chain=chain, submit=runtime.submit, next_nonce=runtime.next_nonce)
+        sandboxes = Sandboxes(home.tokens)
+        room = Room(blobs, local, sandboxes)
+        serving = await stack.enter_async_context(Serving.open(org=org, home=home, room=room, view=view))
         controllers = Controllers(org=org, view=view, local=local, blobs=blobs, room=room, serving=serving, sandboxes=sandboxes, values=values)
         stack.push_async_callback(controllers.close)
         performer = Performer(anchors=anchors, peers=lambda: peers, blobs=blobs, local=local, workers=controllers.workers)
@@ -165,7 +174,7 @@ async def _processes(
 ) -> tuple[Children, signer.SignerClient, executor.ChainClient]:
     """The signer and the executor, supervised."""
     signing, executing = Channel("signer"), Channel("executor")
-    sign = signer.SignerClient(signing, chain_id=genesis.chain_id)
+    sign = signer.SignerClient(signing)
     chain = executor.ChainClient(executing)
     children = Children(home.logs)
     stack.push_async_callback(children.stop)

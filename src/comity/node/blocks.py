@@ -9,11 +9,11 @@ from typing import Any
 from comity.ledger import block as blocks
 from comity.ledger import contracts, light, transaction
 from comity.ledger.anchoring import envelope_in
-from comity.ledger.contracts import ContractError
 from comity.ledger.types import Receipt, SealedBlock, Transaction
 from comity.node import present
 from comity.node.errors import NotFound
 from comity.node.node import Node
+from comity.record.errors import ComityError
 from comity.record.keys import to_hex
 from comity.record.types import Address
 
@@ -75,7 +75,7 @@ def _transaction(node: Node, tx: Transaction, receipt: Receipt) -> Json:
     call, record = None, None
     try:
         call = contracts.decode_call(tx.to, tx.data) if tx.to in contracts.NAME_AT and tx.to is not None else None
-    except ContractError:
+    except ComityError:
         call = None
     if call is not None and receipt.succeeded:
         envelope = envelope_in(call)

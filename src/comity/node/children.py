@@ -87,6 +87,10 @@ class Children:
         """The process id of a running child."""
         return self._running[name].process.pid
 
+    def alive(self) -> dict[str, bool]:
+        """Whether each child runs now."""
+        return {name: running.process.returncode is None for name, running in self._running.items()}
+
     async def start(self, children: Sequence[Child]) -> None:
         """Start one after the other, each once the one before is ready. Stops all again if one cannot start."""
         self._logs.mkdir(parents=True, exist_ok=True)

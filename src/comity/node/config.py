@@ -51,7 +51,6 @@ SETTINGS = (
     Setting("approve", str, "ask", "Studies and proposals: `ask` a person, or `policy` to vote by the rules below alone.", lambda v: v in ("ask", "policy")),
     Setting("purposes", str, "", "Comma-separated purposes for which this organisation's data may be used; empty allows what each dataset allows."),
     Setting("accuracy_min", str, "0", "With `approve = policy`: the least accuracy at our own site for a yes to a deployment."),
-    Setting("batch_s", int, 2, "Prediction receipts are anchored at least this often, in seconds.", lambda v: 1 <= v <= 3600),
     Setting("log_level", str, "info", "`debug`, `info`, `warning` or `error`.", lambda v: v in ("debug", "info", "warning", "error")),
 )
 

@@ -110,7 +110,7 @@ class Desk:
         return await self._anchor("task", {
             "code": code, "inputs": [a.digest for a in found], "purpose": purpose, "environment": "python", "arguments": arguments,
             "limits": {**DEFAULT_LIMITS, **{k: v for k, v in (limits or {}).items() if v is not None}},
-            "nonce": sum(a.kind == "task" for a in self.view.records.values()),
+            "nonce": len(self.view.of_kind("task")),
         })  # fmt: skip
 
     async def vote(self, *, about: str, choice: str, because: str, person: str) -> Digest:
@@ -156,8 +156,8 @@ class Desk:
             raise BadRequest(f"no member `{name}`", why=f"members are {', '.join(self.view.members)}", hint="comity members")
 
     def _next_version(self, kind: str, name: str) -> int:
-        newest = self.view.named(kind, name, self.org)
-        return 1 + max((int(getattr(a.record.spec, "version", 0)) for a in newest), default=0)
+        ours = [a for a in self.view.named(name) if a.kind == kind and a.org == self.org]
+        return 1 + max((int(getattr(a.record.spec, "version", 0)) for a in ours), default=0)
 
 
 def _features(datasets: Sequence[Anchored]) -> list[str]:

@@ -13,7 +13,7 @@ import msgspec
 from comity.record.types import Digest
 from comity.store.kv import Batch, KeyValue
 
-TABLES = ("datasets", "shared", "outcomes", "replica")
+TABLES = ("datasets", "shared", "outcomes")
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,7 @@ class LocalState:
     def outcomes(self) -> dict[str, Any]:
         return {key.decode(): msgspec.msgpack.decode(value) for key, value in self._store.items("outcomes")}
 
-    def remembered(self) -> bytes:
-        """The replica's last `Remember`."""
-        return self._store.get("replica", b"remembered") or b""
-
-    def remember(self, data: bytes) -> None:
-        self._store.write(Batch().put("replica", b"remembered", data))
-
     def _put(self, table: str, key: str, value: Any) -> None:
-        self._store.write(Batch().put(table, key.encode(), msgspec.msgpack.encode(value)))
+        batch = Batch()
+        batch.put(table, key.encode(), msgspec.msgpack.encode(value))
+        self._store.write(batch)

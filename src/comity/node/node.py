@@ -5,26 +5,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from comity import __version__
-from comity.ledger import evidence
+from comity.ledger.evidence import Prediction, collect, select
 from comity.ledger.genesis import Genesis
 from comity.ledger.view import View
 from comity.node.auth import LOGIN_S_MAX, Auth
 from comity.node.config import SETTINGS, Value
 from comity.node.desk import Desk
 from comity.node.doctor import Doctor
+from comity.node.errors import Busy
 from comity.node.events import Hub, Journal
 from comity.node.executor import ChainClient
 from comity.node.local import LocalState
 from comity.node.peers import Peers
 from comity.node.reconcile import Reconciler
 from comity.node.runtime import Runtime
-from comity.node.serving import Serving
+from comity.node.serving import Kept, Serving
 from comity.record.types import Digest, Hash32
 from comity.store.blobs import BlobStore
 
@@ -71,7 +73,7 @@ class Node:
             "ledger": {
                 "chain_id": self.genesis.chain_id, "genesis": self.genesis_hash.hex(), "height": int(self.view.height), "time": self.view.time,
                 "age_s": max(0, int(time.time()) - self.view.time), "validators": len(validators), "quorum": quorum(len(validators)),
-                "validating": any(m.name == self.org for m in validators), "syncing": self.runtime.syncing, "halted": self.runtime.halted or None,
+                "validating": any(m.name == self.org for m in validators), "syncing": self.runtime.replica.syncing, "halted": self.runtime.replica.halted or None,
             },
             "peers": {"connected": len(self.peers.connected), "known": len(self.view.members) - (self.org in self.view.members)},
             "inbox": len(self.view.pending_for(self.org)),
@@ -86,7 +88,7 @@ class Node:
 
     def members(self) -> list[Json]:
         """The member registry with what this node sees of each."""
-        connected, heights = set(self.peers.connected), self.runtime.peer_heights
+        connected, heights = set(self.peers.connected), self.runtime.replica.peer_heights
         return [
             {
                 "name": m.name, "self": m.name == self.org, "org": "0x" + m.org.hex(),
@@ -105,9 +107,25 @@ class Node:
         """Whether other members, and readers of the API, may have a blob: never a dataset's bytes."""
         return self.local.is_shared(digest) and self.blobs.has(digest)
 
-    async def evidence(self, target: Digest | None, prediction: Any = None) -> dict[str, bytes]:
-        """The files of a bundle for a record, or for a prediction of this node."""
-        return await evidence.collect(target, self.view, self.chain, self.blobs, prediction)
+    async def evidence(self, target: Digest, prediction: Kept | None = None) -> dict[str, bytes]:
+        """The files of a bundle for a record, or for a prediction of this node. Raises `BadEvidence` with the reason."""
+        selection = select(target, self.view, self._proved(prediction) if prediction else None)
+        blocks = {height: (await self.chain.block(height), await self.chain.receipts(height)) for height in selection.heights}
+        return await asyncio.to_thread(collect, selection, self.genesis.encode(), blocks.__getitem__, self._public_blob)
+
+    def _proved(self, kept: Kept) -> Prediction:
+        receipt = kept.receipt
+        for batch in self.view.services[receipt.service].batches:
+            if batch.org == self.org and batch.first <= receipt.sequence < batch.first + batch.count:
+                proof = self.serving.receipts.prove(receipt, batch.first, batch.count)
+                return Prediction(
+                    batch=batch.record, receipt=proof.receipt, index=proof.index, path=proof.path,
+                    request=kept.inputs, parameters=kept.parameters, response=kept.response,
+                )  # fmt: skip
+        raise Busy("the prediction's batch is not anchored yet", hint="ask again in a few seconds")
+
+    def _public_blob(self, digest: Digest) -> bytes | None:
+        return self.blobs.get(digest) if self.may_serve(digest) else None
 
 
 def quorum(validators: int) -> int:

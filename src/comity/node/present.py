@@ -240,7 +240,8 @@ def lineage(view: View, focus: Digest) -> Json:
 
 
 def _reach(start: Digest, step: Callable[[Digest], Iterable[Digest]]) -> list[Digest]:
-    seen, queue, out = {start}, deque([start]), []
+    out: list[Digest] = []
+    seen, queue = {start}, deque([start])
     while queue and len(out) <= LINEAGE_NODES_MAX:
         for found in step(queue.popleft()):
             if found not in seen:

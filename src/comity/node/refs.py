@@ -24,9 +24,7 @@ def resolve(view: View, ref: str, *, org: str, kinds: Sequence[str] = ()) -> Anc
     wanted = tuple(kinds) or NAMED_KINDS
     what = " or ".join(kinds) or "record"
     if len(ref) <= REF_CHARACTERS_MAX:
-        found = _by_name(view, ref, org, wanted) or [
-            view.records[digest] for digest in view.find(ref) if not kinds or view.records[digest].kind in wanted
-        ]
+        found = _by_name(view, ref, org, wanted) or [a for a in view.find(ref) if not kinds or a.kind in wanted]
         if len(found) == 1:
             return found[0]
         if found:
@@ -42,9 +40,10 @@ def _by_name(view: View, ref: str, org: str, kinds: Sequence[str]) -> list[Ancho
         return []
     version = int(match["version"]) if match["version"] else None
     newest: dict[tuple[str, str], Anchored] = {}
-    for kind in kinds:
-        for anchored in view.named(kind, match["name"], match["org"], version):
-            newest.setdefault((anchored.org, kind), anchored)
+    for anchored in view.named(match["name"]):
+        fits = match["org"] in (None, anchored.org) and version in (None, getattr(anchored.record.spec, "version", None))
+        if fits and anchored.kind in kinds:
+            newest[anchored.org, anchored.kind] = anchored
     found = list(newest.values())
     own = [anchored for anchored in found if anchored.org == org]
     return own or found

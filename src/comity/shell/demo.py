@@ -14,8 +14,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -23,7 +21,7 @@ from types import ModuleType
 
 from comity.record.errors import ComityError
 from comity.shell import demo_data
-from comity.shell.dev import Network, folder
+from comity.shell.dev import Network, banner, folder, interruptible
 from comity.shell.privacy import traces_of
 
 ROUNDS = 20
@@ -86,7 +84,7 @@ class Stage:
         client = self.network.client(org)
         deadline = time.monotonic() + WAIT_S_MAX
         while time.monotonic() < deadline:
-            answer = client.get(path)
+            answer = client.connection.get(path)
             if answer["record"]["state"] == reached:
                 return dict(answer)
             time.sleep(0.2)
@@ -96,11 +94,10 @@ class Stage:
 def run(*, port: int = 7400, keep: Path | None = None, stay: bool | None = None) -> None:
     """Play the demo; afterwards keep the network up until Ctrl-C if `stay` (by default: when a person is watching)."""
     stay = sys.stdout.isatty() if stay is None else stay
-    with folder(keep) as root, _interruptible():
+    with folder(keep) as root, interruptible():
         network = Network(root, port=port, block_period_ms=250)
         stage = Stage(network, root / "desk")
         stage.work.mkdir()
-        stage.say("comity demo · four organisations on this machine · DEV KEYS, worthless in production")
         with network:
             play(stage)
             if stay:
@@ -110,7 +107,7 @@ def run(*, port: int = 7400, keep: Path | None = None, stay: bool | None = None)
 def play(stage: Stage) -> None:
     """All acts, in order, on a network that runs."""
     tables = demo_data.load(HOSPITALS)
-    _banner(stage)
+    stage.say("\n".join(banner(stage.network)))
     _add(stage, tables)
     study = _train(stage)
     _deploy(stage)
@@ -121,19 +118,6 @@ def play(stage: Stage) -> None:
     _table(stage, tables, study)
     stage.say(f"\nscenario {time.monotonic() - stage.began:.0f} s")
     _login(stage)
-
-
-def _banner(stage: Stage) -> None:
-    network = stage.network
-    stage.say(f"  {'organisation':16}{'node':20}{'role':22}console")
-    for org in network.organisations:
-        address = f"127.0.0.1:{network.port_of(org.name)}"
-        stage.say(f"  {org.name:16}{address:20}{org.role + ', validator':22}http://{address}")
-    status = network.client(REGULATOR).get("/api/v1/status")["ledger"]
-    stage.say(
-        f"  ledger {status['chain_id']} · height {status['height']} · {network.block_period_ms} ms blocks · "
-        f"quorum {status['quorum']} of {status['validators']} · genesis {status['genesis'][:12]}…"
-    )
 
 
 def _add(stage: Stage, tables: demo_data.Tables) -> None:
@@ -153,7 +137,7 @@ def _train(stage: Stage) -> str:
         "northfield", "train", "breast-mlp", "--code", "study.py", *reads, "--purpose", "diagnosis", "--rule", "multi-krum",
         "--rounds", str(ROUNDS), "--quorum", "3", "--no-watch",
     )  # fmt: skip
-    study = str(stage.network.client("northfield").show("breast-mlp")["record"]["digest"])
+    study = stage.network.client("northfield").show("breast-mlp").record.digest
     stage.run("lakeside", "inbox")
     stage.run("riverside", "approve", study[:8])
     stage.run("lakeside", "approve", study[:8])
@@ -166,10 +150,10 @@ def _deploy(stage: Stage) -> None:
     stage.act(3, f'The joint model is proposed for the service "{SERVICE}", evaluated at every site, voted on, deployed.')
     stage.run("northfield", "add", "service", SERVICE, "--approvals", "3", "--time-lock", "2")
     stage.run("northfield", "deploy", "breast-mlp@1", "--service", SERVICE, "--no-watch")
-    proposals = stage.network.client("northfield").get("/api/v1/records", kind="proposal")["records"]
+    proposals = stage.network.client("northfield").connection.get("/api/v1/records", kind="proposal")["records"]
     proposal = str(proposals[0]["digest"])
     client, deadline = stage.network.client(REGULATOR), time.monotonic() + WAIT_S_MAX
-    while len(client.get(f"/api/v1/proposals/{proposal}")["evaluations"]) < len(HOSPITALS):
+    while len(client.connection.get(f"/api/v1/proposals/{proposal}")["evaluations"]) < len(HOSPITALS):
         if time.monotonic() > deadline:
             raise DemoError("not every hospital has evaluated the model", hint="comity --org lakeside doctor")
         time.sleep(0.2)
@@ -260,17 +244,3 @@ def _login(stage: Stage) -> None:
 def _stay(stage: Stage) -> None:
     stage.say("\nThe network keeps running; Ctrl-C stops it and removes its folder.")
     signal.sigwait([signal.SIGINT, signal.SIGTERM])
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that nothing stays behind."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -24,6 +24,7 @@ from comity.node.home import Home, create, install_genesis
 from comity.record.errors import ComityError
 from comity.record.keys import PrivateKey
 from comity.record.types import Address, Wei
+from comity.shell.credentials import load
 from comity.shell.sdk import Client
 
 PORT_STEP = 10
@@ -78,11 +79,7 @@ class Network:
 
     def create(self) -> None:
         """Make every home and the genesis they share."""
-        homes = {
-            org.name: create(self.root / org.name, org=org.name, port=self.port_of(org.name), person=f"dev@{org.name}",
-                             entropy=lambda name, o=org.name: dev_entropy(o, name))
-            for org in self.organisations
-        }  # fmt: skip
+        homes = {org.name: self._create(org.name) for org in self.organisations}
         genesis = Genesis(
             chain_id=self.chain_id,
             timestamp=int(time.time()),
@@ -96,6 +93,11 @@ class Network:
         self.digest = genesis_hash(genesis).hex()
         for home in homes.values():
             install_genesis(home, genesis, self.digest)
+
+    def _create(self, name: str) -> Home:
+        home = create(self.root / name, org=name, port=self.port_of(name), person=f"dev@{name}", entropy=lambda key: dev_entropy(name, key))
+        (home.root / "DEV").touch()
+        return home
 
     def _member(self, org: Organisation, home: Home) -> Member:
         return Member(
@@ -142,8 +144,8 @@ class Network:
             if self._processes[name].poll() is not None:
                 raise DevError(f"the node of {name} stopped at its start", why=self.log_tail(name))
             with contextlib.suppress(ComityError):
-                last = self.client(name).status()
-                if last.peers_connected >= peers:  # type: ignore[attr-defined]
+                last = self.client(name).status().peers
+                if last.connected >= peers:
                     return
             time.sleep(0.1)
         raise DevError(f"the node of {name} was not ready within {READY_S_MAX:.0f} s", why=f"{last} {self.log_tail(name)}")
@@ -223,3 +225,55 @@ def folder(keep: Path | None) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def run(*, port: int = 7400, keep: Path | None = None) -> None:
+    """Keep the development network up until Ctrl-C; with `keep`, in a folder that stays and can be started again."""
+    with folder(keep) as root, interruptible():
+        network = Network(root, port=port)
+        if not (root / network.organisations[0].name).exists():
+            network.create()
+        else:
+            network.digest = str(load(network.organisations[0].name, home=root).genesis)
+        try:
+            network.start()
+            for line in banner(network):
+                print(line, flush=True)  # noqa: T201
+            print(f"  export COMITY_HOME={root}\n  comity --org {network.organisations[0].name} status", flush=True)  # noqa: T201
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            network.stop()
+
+
+def banner(network: Network) -> list[str]:
+    """The table of a network that runs, with a one-time console link for the first organisation."""
+    lines = [
+        f"comity dev · {len(network.organisations)} organisations on this machine · DEV KEYS, worthless in production",
+        f"  {'organisation':16}{'node':20}{'role':22}console",
+    ]
+    for index, org in enumerate(network.organisations):
+        address = f"127.0.0.1:{network.port_of(org.name)}"
+        console = f"{network.client(org.name).login()}   (opens once)" if index == 0 else ""
+        lines.append(f"  {org.name:16}{address:20}{org.role + ', validator':22}{console}".rstrip())
+    ledger = network.client(network.organisations[0].name).status().ledger
+    lines.append(
+        f"  ledger {ledger.chain_id} · height {ledger.height} · {network.block_period_ms / 1000:g} s blocks · "
+        f"quorum {ledger.quorum} of {ledger.validators} · genesis {ledger.genesis[:12]}…"
+    )
+    return lines
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that nothing stays behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

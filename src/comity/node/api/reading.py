@@ -101,9 +101,8 @@ async def verify(node: Node, request: Request) -> Any:
 async def export(node: Node, request: Request) -> Response:
     ref = request.path_params["ref"]
     prediction = node.serving.prediction(ref)
-    target = None if prediction else node.desk.find(ref).digest
-    files = await node.evidence(target, prediction)
-    data = await asyncio.to_thread(evidence.write_zip, files)
+    target = prediction.receipt.digest if prediction else node.desk.find(ref).digest
+    data = await asyncio.to_thread(evidence.write_zip, await node.evidence(target, prediction))
     return Response(data, media_type="application/zip")
 
 
