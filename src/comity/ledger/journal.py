@@ -48,7 +48,9 @@ def touched(text: str) -> Iterator[Entry]:
     if not text.startswith(_START):
         raise EngineError("the EVM's journal text is not as measured", why=text[:80])
     position = len(_START)
-    end = text.index(_END, position - 1)
+    end = text.find(_END, position - 1)
+    if end < 0:
+        raise EngineError("the EVM's journal text has no end", why=text[-80:])
     while position < end:
         head = _ACCOUNT.match(text, position, end)
         storage = text.find(_STORAGE, position, end)
