@@ -97,6 +97,10 @@ contracts: venv  ## rebuild the contracts' artefacts bit for bit (needs npm)
 lock: venv  ## resolve requirements/ anew; LOCK=--upgrade for newer versions
 	@$(BIN)/python scripts/lock.py $(LOCK)
 
+.PHONY: reference
+reference: venv  ## write docs/settings.md and docs/errors.md from the code
+	@$(BIN)/python scripts/reference.py
+
 .PHONY: clean
 clean:  ## remove what make made
 	@rm -rf $(VENV) build dist contracts/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -20,8 +20,7 @@ from benchmarks.load import Load, Target
 from benchmarks.report import Row
 from benchmarks.wallet import ANVIL_KEY, FUNDS_BANK_WEI
 from comity.record.keys import PrivateKey
-from comity.shell import demo, dev
-from comity.shell.credentials import load
+from comity.shell import credentials, demo, dev
 
 FINALITY_PER_SECOND = 10
 
@@ -51,8 +50,8 @@ def _base_port() -> int:
 
 def target(made: dev.Network, name: str) -> Target:
     """The JSON-RPC of the first organisation's node."""
-    credentials = load(dev.ORGANISATIONS[0].name, home=made.root)
-    return Target(name, credentials.url.rstrip("/") + "/rpc", credentials.token)
+    own = credentials.load(dev.ORGANISATIONS[0].name, home=made.root)
+    return Target(name, own.url.rstrip("/") + "/rpc", own.token)
 
 
 def ledger_rows(figures: Figures, base: Figures | None) -> list[Row]:
