@@ -51,7 +51,7 @@ class EvmChain:
         return self._chain.commit(sealed).accounts
 
     def account(self, address: Address) -> Account:
-        return self._chain.account(address)
+        return self._chain.account(address) or Account()
 
     def sealed(self, height: int) -> SealedBlock:
         return self._chain.block(height)

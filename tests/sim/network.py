@@ -184,7 +184,7 @@ class Network:
 
     @property
     def clock(self) -> int:
-        return self.world.epoch_ms + self.now
+        return int(self.world.epoch_ms) + self.now
 
     def crash(self, node: Node) -> None:
         if not node.alive:
@@ -219,9 +219,8 @@ class Network:
             self.trace(node.name, f"{type(event).__name__} {_brief(event)}")
         try:
             for action in node.replica.step(event):
-                self._perform(node, action)
-                if not node.alive:
-                    return
+                if node.life == life and node.alive:
+                    self._perform(node, action)
         except PowerCut:
             self.crash(node)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+
 from comity.ledger import messages, qbft
-from comity.ledger.messages import Kind, Vote
+from comity.ledger.messages import Vote
 from comity.ledger.replica import Replica
 from comity.ledger.types import ValidatorSet
 from comity.ledger.votelog import VoteLog

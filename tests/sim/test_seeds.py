@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from sim.evm_world import EvmWorld
 from sim.faults import HABITS, Faults
 from sim.laws import PEACE_MS

@@ -82,11 +82,14 @@ def check_proposal(rules: Rules, message: Proposal) -> None:
     """Above round 0: a quorum of ROUND-CHANGEs for the round, and the block of the highest prepared round among them,
     shown by its PREPAREs; if none is prepared, and in round 0, a block that the proposer made itself."""
     vote = message.ballot.vote
+    at = (vote.height, vote.round)
     proposer = rules.proposer(vote.round)
     if message.block.header.height != rules.height:
         raise Unjustified("proposal's block is of another height")
     prepared = NOT_PREPARED
     if vote.round > 0:
+        if any((b.vote.kind, b.vote.height, b.vote.round) != (Kind.ROUND_CHANGE, *at) for b in message.round_changes):
+            raise Unjustified("proposal is justified by votes of another kind or round")
         who = [rules.signer(ballot) for ballot in message.round_changes]
         if len(set(who)) != len(who) or not rules.validators.is_quorum(set(who)):
             raise Unjustified("proposal is not justified by a quorum of round changes", why=f"round {vote.round}")

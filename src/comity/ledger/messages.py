@@ -56,6 +56,13 @@ class Vote:
     digest: Hash32
     prepared: int = NOT_PREPARED
 
+    @property
+    def is_consistent(self) -> bool:
+        """Only a ROUND-CHANGE names a prepared round, an earlier one, and with it a digest."""
+        if self.kind is not Kind.ROUND_CHANGE:
+            return self.prepared == NOT_PREPARED
+        return self.prepared < self.round and (self.prepared == NOT_PREPARED) == (self.digest == ZERO_HASH)
+
     def signing_hash(self, chain_id: int) -> Hash32:
         """A COMMIT signs the block's seal hash, so that its signature *is* the seal; the others keccak256(domain ‖ rlp)."""
         if self.kind is Kind.COMMIT:
@@ -254,8 +261,7 @@ def _round_change(items: list[rlp.Item]) -> RoundChange:
 
 
 def _consistent(vote: Vote) -> Vote:
-    """A ROUND-CHANGE names a digest if, and only if, it names an earlier round in which that was prepared."""
-    if (vote.prepared == NOT_PREPARED) != (vote.digest == ZERO_HASH) or vote.prepared >= vote.round or vote.round == 0:
+    if not vote.is_consistent or vote.round == 0:
         raise MalformedMessage("round change contradicts itself", why=f"round {vote.round}, prepared {vote.prepared}")
     return vote
 

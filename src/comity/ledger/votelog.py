@@ -91,6 +91,8 @@ class VoteLog:
             self._move(height, 0)
 
     def _judge(self, vote: Vote) -> None:
+        if not vote.is_consistent:
+            raise _refuse(vote, "it contradicts itself")
         if (vote.height, vote.round) < self.floor:
             raise _refuse(vote, f"this key has voted at height {self._height}, round {self._round}")
         if vote.height > self._height:
