@@ -130,7 +130,8 @@ class Children:
                 return
             try:
                 stop()
-                await asyncio.wait_for(process.wait(), self._intensity.stop_s)
+                async with asyncio.timeout(self._intensity.stop_s):
+                    await process.wait()
             except (ProcessLookupError, TimeoutError):
                 continue
 
@@ -165,7 +166,9 @@ class Children:
         if running.child.ready is None:
             return
         try:
-            await asyncio.wait_for(asyncio.ensure_future(running.child.ready()), self._intensity.ready_s)
+            # Not `wait_for`, which in Python 3.11 swallows a cancellation that comes together with the answer.
+            async with asyncio.timeout(self._intensity.ready_s):
+                await running.child.ready()
         except (TimeoutError, ChildGone) as error:
             await self._end(running.process)
             name = running.child.name
@@ -181,7 +184,7 @@ class Children:
 
     async def _supervise(self, running: _Running) -> None:
         child, bound = running.child, self._intensity
-        while True:
+        while not self._stopping:
             code = await running.process.wait()
             await child.channel.detach()
             now = self._clock()

@@ -68,7 +68,8 @@ class Transfers:
         try:
             if not connection.send(Kind.GET_BLOB, _GET.pack(self._next, bytes.fromhex(digest))):
                 raise PeerGone(f"no connection to {connection.name}")
-            return await asyncio.wait_for(wanted.done, self._limits.blob_s)
+            async with asyncio.timeout(self._limits.blob_s):
+                return await wanted.done
         except TimeoutError:
             raise PeerGone(f"{connection.name} did not send {digest[:12]} within {self._limits.blob_s:g} s") from None
         finally:
