@@ -37,6 +37,7 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
 }
 _BOOTSTRAP = "import sys; sys.path.insert(0, '/runtime'); from comity.compute.inside import main; main(sys.argv[1:])"
+_PLACES = (Path("/usr/lib"), Path("/etc/ld.so.cache"), Path("/dev/null"))
 _slots = itertools.count()
 
 
@@ -241,20 +242,20 @@ class Sandbox:
 
 def _runtime() -> list[str]:
     """Mounts without which Python cannot run: its own folders, the system's libraries, our package, three devices."""
+    executable = Path(sys.executable).resolve()
+    places = {Path(sys.base_prefix), Path(sys.prefix)} - {Path("/usr"), Path("/")}
+    if not any(executable.is_relative_to(place.resolve()) for place in places):
+        places.add(executable)
+    binds = {place: place for place in sorted(places)} | {Path("/runtime/comity"): Path(comity.__file__).parent}
     words: list[str] = []
+    for parent in sorted({parent for target in (*binds, *_PLACES) for parent in target.parents} - {Path("/")}):
+        words += ["--perms", "0755", "--dir", str(parent)]  # left to itself, bubblewrap makes them for their owner only
     for folder in ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64", "/lib32"):
         path = Path(folder)
         if path.is_symlink():
             words += ["--symlink", str(path.readlink()), folder]
         elif path.is_dir():
             words += ["--ro-bind", folder, folder]
-    executable = Path(sys.executable).resolve()
-    places = {Path(sys.base_prefix), Path(sys.prefix)} - {Path("/usr"), Path("/")}
-    if not any(executable.is_relative_to(place.resolve()) for place in places):
-        places.add(executable)
-    binds = {place: place for place in sorted(places)} | {Path("/runtime/comity"): Path(comity.__file__).parent}
-    for parent in sorted({parent for target in (*binds, Path("/etc/x")) for parent in target.parents} - {Path("/")}):
-        words += ["--perms", "0755", "--dir", str(parent)]  # left to itself, bubblewrap makes them for their owner only
     for target, source in binds.items():
         words += ["--ro-bind", str(source), str(target)]
     words += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
