@@ -6,12 +6,11 @@ import pytest
 
 from comity.ledger import qbft
 from comity.ledger.justification import Unjustified, check_seals
-from comity.ledger.messages import NOT_PREPARED, Ballot, Certificate, Consensus, Kind, RoundChange, Vote
+from comity.ledger.messages import NOT_PREPARED, Ballot, Certificate, Consensus, Kind, Proposal, RoundChange, Vote
 from comity.ledger.protocol import Broadcast, Built, Check, Checked, Remember, SetTimer, Sign, Signed
 from comity.ledger.qbft import Arrived, Decided, Draft, Due, Entered, State, TimedOut
 from comity.ledger.types import ZERO_HASH, Seals
 from support.consensus import (
-    CHAIN_ID,
     KEYS,
     OUTSIDER,
     RULES,
@@ -24,6 +23,7 @@ from support.consensus import (
     round_change,
     sign,
 )
+from support.plain_chain import CHAIN_ID
 
 NOW = 1_001_000
 BLOCK = block(proposer(0))
@@ -70,7 +70,7 @@ def test_a_round_from_proposal_to_seals() -> None:
     assert votes(actions) == [(Kind.COMMIT, 0)]
     seat.sign(actions)
     actions = seat.hear(*(ballot(key, Kind.COMMIT, 0, BLOCK) for key in KEYS[1:3]))
-    decided = [a for a in actions if isinstance(a, Decided)][0].sealed
+    decided = next(a for a in actions if isinstance(a, Decided)).sealed
     assert decided.block == BLOCK
     check_seals(RULES, digest(BLOCK), decided.seals)
     assert seat.hear(ballot(KEYS[3], Kind.COMMIT, 0, BLOCK)) == []
@@ -182,7 +182,8 @@ def test_the_proposer_takes_up_the_block_of_the_highest_prepared_round() -> None
     actions = seat.hear(*changes)
     wanted = Sign(Vote(Kind.PROPOSAL, 1, 3, digest(OTHER)))
     assert wanted in actions
-    said = [a.message for a in seat.sign([wanted]) if isinstance(a, Broadcast)][0]
+    said = next(a.message for a in seat.sign([wanted]) if isinstance(a, Broadcast))
+    assert isinstance(said, Proposal)
     assert Seat(0).hear(said)[-1] == Check(digest(OTHER), OTHER)
 
 
@@ -193,6 +194,7 @@ def test_a_lock_heard_of_while_building_does_not_spoil_the_proposal() -> None:
     seat.hear(round_change(others[2], 2, 0, BLOCK))
     own = block(seat.key)
     said = [a.message for a in seat.sign(seat.do(Built(NOW, 1, 2, own))) if isinstance(a, Broadcast)]
+    assert isinstance(said[0], Proposal)
     Seat(0).hear(said[0])
 
 
