@@ -50,7 +50,11 @@ def test_a_failing_task_keeps_its_exit_and_its_traceback() -> None:
 
 
 BAD: dict[str, tuple[str, dict[str, int], tuple[str, ...]]] = {
-    "fork bomb": ("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass", {"wall_s": 2, "cpu_s": 2}, ("time are used up", "memory", "bytes")),
+    "fork bomb": (
+        "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",
+        {"wall_s": 2, "cpu_s": 2},
+        ("time are used up", "memory", "bytes"),
+    ),
     "memory hog": ("x = bytearray(1 << 30)", {}, ("exit 1",)),
     "memory hog by many": (
         "import os, time\nfor _ in range(8):\n  if os.fork() == 0:\n    x = b'1' * (60 << 20); time.sleep(60)\ntime.sleep(60)",
@@ -58,7 +62,11 @@ BAD: dict[str, tuple[str, dict[str, int], tuple[str, ...]]] = {
         ("together hold more",),
     ),
     "endless output": ("while True: print('x' * 100000)", {}, ("printed more than",)),
-    "disk filler": ("f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 16)); f.flush()", {}, ("exit 1", "full", "grew beyond")),
+    "disk filler": (
+        "f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 16)); f.flush()",
+        {},
+        ("exit 1", "full", "grew beyond"),
+    ),
     "many files": ("i = 0\nwhile True: open(f'f{i}', 'w'); i += 1", {}, ("files", "outputs", "exit 1")),
     "endless loop": ("while True: pass", {"cpu_s": 1}, ("processor time",)),
     "sleeper": ("import time; time.sleep(60)", {"wall_s": 1}, ("wall time",)),
@@ -67,7 +75,11 @@ BAD: dict[str, tuple[str, dict[str, int], tuple[str, ...]]] = {
     "pipe as output": ("import os; os.mkfifo('pipe')", {}, ("plain file",)),
     "bad name": ("open('a b', 'w')", {}, ("cannot name an output",)),
     "too many outputs": ("for i in range(65): open(f'o{i}', 'w')", {}, ("more than 64 outputs",)),
-    "kills everything": ("import os, signal, time; os.kill(-1, signal.SIGKILL); time.sleep(60)", {"wall_s": 3}, ("SIGKILL", "wall time", "exit")),
+    "kills everything": (
+        "import os, signal, time; os.kill(-1, signal.SIGKILL); time.sleep(60)",
+        {"wall_s": 3},
+        ("SIGKILL", "wall time", "exit"),
+    ),
 }
 
 

@@ -59,13 +59,22 @@ class Node:
         given = work.arguments
         if work.name == "train":
             base = fixed.to_floats(fixed.decode(self.blobs[given["base"]]))["w"]
-            return {"update": self.keep(weights(*(base + self.shift))), "weight": 40, "salt": bytes([given["round"]]) * 32}
+            return {
+                "update": self.keep(weights(*(base + self.shift))),
+                "weight": 40,
+                "salt": bytes([given["round"]]) * 32,
+            }
         if work.name == "aggregate":
             updates = {u["org"]: rules.Update(u["weight"], self.blobs[u["update"]]) for u in given["updates"]}
             result = rules.aggregate(rules.Rule(**given["rule"]), self.blobs[given["base"]], updates)
             refused = [{"org": r.org, "because": r.because} for r in result.refused] + given["refused"]
             included = [u for u in given["updates"] if u["org"] in result.included]
-            return {"aggregate": self.keep(result.blob), "included": included, "refused": refused, "metrics": {"loss": "0.5"}}
+            return {
+                "aggregate": self.keep(result.blob),
+                "included": included,
+                "refused": refused,
+                "metrics": {"loss": "0.5"},
+            }
         if work.name == "export":
             io = [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]
             return {"artefact": self.keep(b"onnx" + given["weights"].encode()), "inputs": io, "outputs": io}
@@ -75,12 +84,16 @@ class Node:
 class Consortium:
     def __init__(self, **over: Any) -> None:
         self.world = World(EVERYONE)
-        self.nodes = {org: Node(org, self.world, shift) for org, shift in zip(EVERYONE, (1.0, 2.0, 3.0, 0.0), strict=True)}
+        self.nodes = {
+            org: Node(org, self.world, shift) for org, shift in zip(EVERYONE, (1.0, 2.0, 3.0, 0.0), strict=True)
+        }
         datasets = [self.world.dataset(org, 50, COLUMNS) for org in HOSPITALS]
         for org, dataset in zip(HOSPITALS, datasets, strict=True):
             self.nodes[org].datasets.add(dataset)
         north = self.nodes["north"]
-        self.study: Study = self.world.study("north", HOSPITALS, datasets, north.keep(b"code"), north.keep(weights(0, 0)), **over)
+        self.study: Study = self.world.study(
+            "north", HOSPITALS, datasets, north.keep(b"code"), north.keep(weights(0, 0)), **over
+        )
 
     def step(self) -> bool:
         """Everyone plans and performs once; whether anything happened."""
@@ -126,7 +139,11 @@ def test_a_study_from_first_round_to_model() -> None:
     assert fixed.to_floats(fixed.decode(last))["w"] == pytest.approx([6.0, 6.0])
     model = them.world.view.records[them.study.model or Digest("")].record.spec
     assert isinstance(model, kinds.Model)
-    assert (model.weights, model.version, model.round) == (them.study.finals[-1].aggregate, 1, them.study.finals[-1].record)
+    assert (model.weights, model.version, model.round) == (
+        them.study.finals[-1].aggregate,
+        1,
+        them.study.finals[-1].record,
+    )
     assert all(set(f.attestations) <= set(EVERYONE) and len(f.attestations) >= 3 for f in them.study.finals)
 
 
@@ -182,7 +199,9 @@ def test_a_silent_aggregator_is_replaced() -> None:
 def test_an_update_that_is_not_delivered_is_left_out_and_said() -> None:
     them = Consortium()
     lake = them.nodes["lake"]
-    lake.serves = lambda digest: digest not in {o.get("update") for k, o in lake.outcomes.items() if k.startswith("train/")}
+    lake.serves = lambda digest: (
+        digest not in {o.get("update") for k, o in lake.outcomes.items() if k.startswith("train/")}
+    )
     lake.online = True
     them.run(2000)
     assert them.study.finals, "the round goes on without it"
@@ -207,7 +226,9 @@ def test_a_claim_of_more_rows_than_anchored_is_refused_by_all() -> None:
     for final in them.study.finals:
         record = them.world.view.records[final.record].record.spec
         assert isinstance(record, kinds.Round)
-        assert [(r.org, r.because) for r in record.refused] == [("river", "it claims 1000000 rows, and its datasets hold 50")]
+        assert [(r.org, r.because) for r in record.refused] == [
+            ("river", "it claims 1000000 rows, and its datasets hold 50")
+        ]
 
 
 @pytest.mark.parametrize("lie", ["aggregate", "included", "refused"])
@@ -280,5 +301,7 @@ def test_a_proposed_model_is_evaluated_on_each_of_our_datasets_once() -> None:
     assert sorted(a.org for a in evaluations) == sorted(HOSPITALS)
     model = them.world.view.records[them.study.model].record.spec
     assert isinstance(model, kinds.Model)
-    assert all(isinstance(a.record.spec, kinds.Evaluation) and a.record.spec.artefact == model.artefact for a in evaluations)
+    assert all(
+        isinstance(a.record.spec, kinds.Evaluation) and a.record.spec.artefact == model.artefact for a in evaluations
+    )
     assert not [a for node in them.nodes.values() for a in node.plan() if isinstance(a, Anchor)]

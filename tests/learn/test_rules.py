@@ -28,7 +28,9 @@ def blob(a: np.ndarray, b: np.ndarray) -> bytes:  # type: ignore[type-arg]
 def updates(count: int, seed: int = 0, scale: float = 1.0) -> dict[str, Update]:
     random = np.random.default_rng(seed)
     return {
-        f"org-{i:02}": Update(int(random.integers(1, 500)), blob(scale * random.normal(size=(3, 4)), scale * random.normal(size=5)))
+        f"org-{i:02}": Update(
+            int(random.integers(1, 500)), blob(scale * random.normal(size=(3, 4)), scale * random.normal(size=5))
+        )
         for i in range(count)
     }
 
@@ -70,11 +72,17 @@ def test_against_a_float_reference(seed: int) -> None:
 
 
 @pytest.mark.parametrize("attack", ["sign", "noise", "huge"])
-@pytest.mark.parametrize("rule", [Rule("norm-bound", 2), Rule("median", 2), Rule("trimmed-mean", 2), Rule("multi-krum", 2)], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "rule",
+    [Rule("norm-bound", 2), Rule("median", 2), Rule("trimmed-mean", 2), Rule("multi-krum", 2)],
+    ids=lambda r: r.name,
+)
 def test_robust_rules_survive_poison(rule: Rule, attack: str) -> None:
     random = np.random.default_rng(5)
     honest = {
-        f"org-{i:02}": Update(100, blob(np.ones((3, 4)) + 0.1 * random.normal(size=(3, 4)), np.ones(5) + 0.1 * random.normal(size=5)))
+        f"org-{i:02}": Update(
+            100, blob(np.ones((3, 4)) + 0.1 * random.normal(size=(3, 4)), np.ones(5) + 0.1 * random.normal(size=5))
+        )
         for i in range(5)
     }
     poison = {"sign": -5.0, "noise": 1e4, "huge": 2.0**30}[attack]
@@ -112,7 +120,12 @@ def test_bad_weights_are_refused(weight: int) -> None:
 
 
 def test_what_a_rule_needs() -> None:
-    for rule, enough in [(Rule("median", 1), 3), (Rule("trimmed-mean", 2), 5), (Rule("multi-krum", 1), 5), (Rule("norm-bound", 1), 3)]:
+    for rule, enough in [
+        (Rule("median", 1), 3),
+        (Rule("trimmed-mean", 2), 5),
+        (Rule("multi-krum", 1), 5),
+        (Rule("norm-bound", 1), 3),
+    ]:
         rules.check(rule, enough)
         with pytest.raises(UnfitRule):
             rules.check(rule, enough - 1)
@@ -125,7 +138,11 @@ def test_what_a_rule_needs() -> None:
         rules.aggregate(Rule("mean"), b"", updates(2))
 
 
-@pytest.mark.parametrize("rule", [Rule("mean"), Rule("multi-krum"), Rule("norm-bound"), Rule("median"), Rule("trimmed-mean")], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "rule",
+    [Rule("mean"), Rule("multi-krum"), Rule("norm-bound"), Rule("median"), Rule("trimmed-mean")],
+    ids=lambda r: r.name,
+)
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_updates_and_no_faults(rule: Rule, count: int) -> None:
     result = rules.aggregate(rule, BASE, updates(count))
@@ -135,7 +152,7 @@ def test_few_updates_and_no_faults(rule: Rule, count: int) -> None:
 
 
 def test_equal_updates_come_out_exactly() -> None:
-    same = blob(np.full((3, 4), 1 / 3), np.full(5, -2.0**30))
+    same = blob(np.full((3, 4), 1 / 3), np.full(5, -(2.0**30)))
     for rule in RULES:
         assert rules.aggregate(rule, BASE, {f"o{i}": Update(7**i, same) for i in range(6)}).blob == same, rule.name
 
@@ -155,7 +172,13 @@ def test_scale_down_is_exact(values: list[int], ratio: int) -> None:
 
 @given(st.integers(1, 5), st.integers(1, rules.WEIGHT_MAX), st.data())
 def test_weighted_mean_is_exact(count: int, heaviest: int, data: st.DataObject) -> None:
-    values = data.draw(st.lists(st.lists(st.integers(-fixed.MAGNITUDE_MAX, fixed.MAGNITUDE_MAX), min_size=4, max_size=4), min_size=count, max_size=count))
+    values = data.draw(
+        st.lists(
+            st.lists(st.integers(-fixed.MAGNITUDE_MAX, fixed.MAGNITUDE_MAX), min_size=4, max_size=4),
+            min_size=count,
+            max_size=count,
+        )
+    )
     weights = data.draw(st.lists(st.integers(1, heaviest), min_size=count, max_size=count))
     result = exact.weighted_mean([np.array(v, dtype=np.int64) for v in values], weights)
     total = sum(weights)
@@ -190,7 +213,9 @@ def test_the_same_bits_on_every_kernel_and_thread_count() -> None:
     seen = set()
     for kernel in kernels:
         environment = {**os.environ, "PYTHONPATH": source, **kernel}
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", _SCRIPT], env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _SCRIPT], env=environment, capture_output=True, text=True, check=True
+        )
         seen.add(done.stdout)
     assert len(seen) == 1
     assert len(next(iter(seen)).splitlines()) == 5

@@ -68,7 +68,9 @@ def patients() -> tuple[list[bytes], tuple[Any, Any], list[str]]:
     columns = [f"c{i}" for i in range(30)]
     files = []
     for part in parts:
-        lines = [",".join([*columns, "label"])] + [",".join([*map(repr, map(float, x[i])), str(y[i])]) for i in sorted(part)]
+        lines = [",".join([*columns, "label"])] + [
+            ",".join([*map(repr, map(float, x[i])), str(y[i])]) for i in sorted(part)
+        ]
         files.append("\n".join(lines).encode())
     held = [tables.read(file).held_out() for file in files]
     return files, (np.concatenate([h.x for h in held]), np.concatenate([h.y for h in held])), columns
@@ -81,7 +83,9 @@ def run(main: Awaitable[_T]) -> _T:
     return asyncio.run(whole())
 
 
-async def study(files: list[bytes], columns: list[str], rounds: int) -> tuple[dict[str, bytes], list[StudyWork], str, str]:
+async def study(
+    files: list[bytes], columns: list[str], rounds: int
+) -> tuple[dict[str, bytes], list[StudyWork], str, str]:
     """Train in rounds; returns the shared blobs, each site's works, and digests of code and weights."""
     blobs: dict[str, bytes] = {}
     works = [StudyWork(Room(blobs, rows)) for rows in files]
@@ -91,7 +95,9 @@ async def study(files: list[bytes], columns: list[str], rounds: int) -> tuple[di
     for index in range(1, rounds + 1):
         common = {"study": "s", "code": code, "tables": ["d"], "base": base, "seed": 7}
         trained = [await work.perform("train", {**common, "round": index}) for work in works]
-        updates = [{"org": o, "update": t["update"], "weight": t["weight"]} for o, t in zip(SITES, trained, strict=False)]
+        updates = [
+            {"org": o, "update": t["update"], "weight": t["weight"]} for o, t in zip(SITES, trained, strict=False)
+        ]
         arguments = {**common, "rule": {"name": "multi-krum", "f": 0}, "updates": updates, "refused": []}
         results = [await work.perform("aggregate", arguments) for work in works]
         assert len({r["aggregate"] for r in results}) == 1
@@ -116,7 +122,9 @@ def test_three_hospitals_together_are_as_good_as_pooled() -> None:
         assert time.process_time() - began < 20 * 3 * 0.06, "more than 60 ms of our own time a site and round"
         artefacts = []
         try:
-            exported = await works[0].perform("export", {"study": "s", "code": code, "tables": [], "weights": base, "columns": columns})
+            exported = await works[0].perform(
+                "export", {"study": "s", "code": code, "tables": [], "weights": base, "columns": columns}
+            )
             assert exported["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 30]}]
             assert [o["name"] for o in exported["outputs"]] == ["probability", "label"]
             judged = {"study": "s", "code": code, "tables": ["d"], "columns": columns, "weights": base}
@@ -143,8 +151,12 @@ def test_three_hospitals_together_are_as_good_as_pooled() -> None:
     run(main())
 
 
-async def one(code: bytes, request: dict[str, Any], parts: dict[str, bytes] | None = None, rows: bytes = b"a,label\n1,0\n2,1\n") -> Any:
-    worker = await Sandbox.find().start("comity.learn.worker", {"code.py": code, "table-000": rows}, Limits(cpu_s=5, memory_bytes=1 << 30))
+async def one(
+    code: bytes, request: dict[str, Any], parts: dict[str, bytes] | None = None, rows: bytes = b"a,label\n1,0\n2,1\n"
+) -> Any:
+    worker = await Sandbox.find().start(
+        "comity.learn.worker", {"code.py": code, "table-000": rows}, Limits(cpu_s=5, memory_bytes=1 << 30)
+    )
     try:
         return await worker.call(request, parts, wall_s=10)
     finally:
@@ -162,7 +174,10 @@ TRAIN = {"do": "train", "seed": 1, "round": 1}
         (b"def train(w, X, y, seed, round): return {'w': X * float('nan')}", "not finite"),
         (b"def train(w, X, y, seed, round): return [1]", "arrays by name"),
         (b"x = 1", "no function train"),
-        (b"def train(w, X, y, seed, round):\n import socket\n socket.create_connection(('192.0.2.1', 80), 2)", "OSError"),
+        (
+            b"def train(w, X, y, seed, round):\n import socket\n socket.create_connection(('192.0.2.1', 80), 2)",
+            "OSError",
+        ),
         (b"def train(w, X, y, seed, round): open('/inputs/table-000', 'w')", "OSError|PermissionError"),
         (b"def train(w, X, y, seed, round):\n import os\n os.fork()", "BlockingIOError"),
         (b"def train(w, X, y, seed, round): return {'w': __import__('numpy').ones(1 << 33)}", "MemoryError"),
@@ -204,7 +219,13 @@ def test_a_dead_worker_is_replaced() -> None:
 
 @pytest.mark.parametrize(
     ("table", "why"),
-    [(b"a,b\n1,2\n", "label"), (b"a,label\n1,0\n,1\n", "row 2, column 'a'"), (b"a,label\nx,0\n", "row 1"), (b"a,label\n", "empty"), (b"a,label\n1\n", "ragged")],
+    [
+        (b"a,b\n1,2\n", "label"),
+        (b"a,label\n1,0\n,1\n", "row 2, column 'a'"),
+        (b"a,label\nx,0\n", "row 1"),
+        (b"a,label\n", "empty"),
+        (b"a,label\n1\n", "ragged"),
+    ],
 )
 def test_tables_that_cannot_be_trained_on(table: bytes, why: str) -> None:
     with pytest.raises(StudyCodeFailed, match=why):

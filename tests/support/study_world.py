@@ -67,7 +67,9 @@ class World:
         }  # fmt: skip
         return self.anchor(Record.make("dataset", org, spec))
 
-    def study(self, org: str, roster: tuple[str, ...], datasets: list[Digest], code: Digest, initial: Digest, **over: Any) -> Study:
+    def study(
+        self, org: str, roster: tuple[str, ...], datasets: list[Digest], code: Digest, initial: Digest, **over: Any
+    ) -> Study:
         spec = {
             "name": "breast-mlp", "code": code, "code_lines": 60, "initial": initial, "datasets": datasets, "roster": list(roster),
             "purpose": "diagnosis", "rule": {"name": "mean", "f": 0}, "rounds": 3, "quorum": 2, "round_timeout_s": 60,
@@ -129,7 +131,11 @@ class World:
 
     def _close(self, org: str, study: Study, it: Round, action: Call) -> None:
         here = it.commitments if it.phase == "commit" else it.reveals
-        if it.phase not in ("commit", "reveal") or self.now < it.since + study.round_timeout_s or len(here) < study.quorum:
+        if (
+            it.phase not in ("commit", "reveal")
+            or self.now < it.since + study.round_timeout_s
+            or len(here) < study.quorum
+        ):
             self.refused.append(action.key)
         elif it.phase == "commit":
             it.phase, it.since = "reveal", self.now

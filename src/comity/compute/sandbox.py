@@ -101,7 +101,7 @@ class Worker:
             except (asyncio.IncompleteReadError, ConnectionError):
                 await self._end("")
             except asyncio.CancelledError:
-                await self.stop()
+                await self._end("its caller gave up")
                 raise
         if not self.alive:
             raise WorkerEnded("the worker ended before it answered", why=self._ended_because)
