@@ -6,7 +6,7 @@ One owner, no threads, no clock. Which block is to be committed is consensus' de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comity.ledger import archive, state
 from comity.ledger.archive import Archive
@@ -325,10 +325,13 @@ class Chain(Archive):
         self._rewind()
         return self._executor.storage(address, slot)
 
-    def call(self, message: Message) -> CallResult:
-        """Run a message as if in the head block (eth_call)."""
+    def call(self, message: Message, timestamp: int | None = None) -> CallResult:
+        """Run a message as if in the head block (eth_call), or as if in a next block of that time (unix seconds)."""
         self._rewind()
-        return self._executor.call(message, self._environment())
+        environment = self._environment()
+        if timestamp is not None:
+            environment = replace(environment, height=environment.height + 1, timestamp=max(timestamp, environment.timestamp))
+        return self._executor.call(message, environment)
 
     def estimate_gas(self, message: Message) -> int:
         """The gas that lets a message succeed; `Reverted` with the reason if `message.gas` does not suffice."""

@@ -33,7 +33,7 @@ class Signs(Protocol):
 class Chains(Protocol):
     """What the executor process answers."""
 
-    async def simulate(self, sender: Address, to: Address, data: bytes) -> tuple[bool, int, bytes]: ...
+    async def simulate(self, sender: Address, to: Address, data: bytes, timestamp: int) -> tuple[bool, int, bytes]: ...
 
 
 class Anchors:
@@ -41,10 +41,11 @@ class Anchors:
 
     def __init__(
         self, *, address: Address, chain_id: int, view: View, signer: Signs, chain: Chains,
-        submit: Callable[[bytes], Awaitable[Hash32]], next_nonce: Callable[[Address], Awaitable[int]],
+        now: Callable[[], int], submit: Callable[[bytes], Awaitable[Hash32]], next_nonce: Callable[[Address], Awaitable[int]],
     ) -> None:  # fmt: skip
         self.address, self._chain_id, self.view = address, chain_id, view
         self._signer, self._chain, self._submit, self._next_nonce = signer, chain, submit, next_nonce
+        self._now = now
         self._lock = asyncio.Lock()
         self._waiting: dict[Hash32, asyncio.Future[Receipt]] = {}
 
@@ -69,7 +70,7 @@ class Anchors:
 
     async def _send(self, to: Address, data: bytes, *, what: str) -> Receipt:
         async with self._lock:
-            succeeded, gas, output = await self._chain.simulate(self.address, to, data)
+            succeeded, gas, output = await self._chain.simulate(self.address, to, data, self._now())
             if not succeeded:
                 raise Forbidden(f"the ledger refuses {what}", why=contracts.error_text(output))
             payload = transaction.signing_payload(

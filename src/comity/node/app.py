@@ -84,7 +84,8 @@ async def _until(stop: asyncio.Event, node: Node, children: Children) -> None:
     """Until told to stop; raises when the ledger halts here or a process cannot be kept alive."""
     stopping = asyncio.create_task(stop.wait())
     try:
-        done, _ = await asyncio.wait([stopping, node.runtime.halted, children.failed], return_when=asyncio.FIRST_COMPLETED)
+        waiting: list[asyncio.Future[Any]] = [stopping, node.runtime.halted, children.failed]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
     if node.runtime.halted in done:
@@ -121,7 +122,7 @@ async def assembled(
             replica, chain=chain, signer=sign, peers=peers, memory=home.root / "signer" / "memory", floor=addresses.floor, clock_ms=lambda: int(time.time() * 1000)
         )
         links.runtime = runtime
-        anchors = Anchors(address=Address(addresses.org), chain_id=genesis.chain_id, view=view, signer=sign, chain=chain, submit=runtime.submit, next_nonce=runtime.next_nonce)
+        anchors = Anchors(address=Address(addresses.org), chain_id=genesis.chain_id, view=view, signer=sign, chain=chain, now=lambda: int(time.time()), submit=runtime.submit, next_nonce=runtime.next_nonce)
         sandboxes = Sandboxes(home.tokens)
         room = Room(blobs, local, sandboxes)
         serving = await stack.enter_async_context(Serving.open(org=org, home=home, room=room, view=view))

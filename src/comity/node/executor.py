@@ -87,8 +87,8 @@ class ChainService:
     def storage(self, address: Address, slot: int) -> int:
         return self._chain.storage(address, slot)
 
-    def call(self, message: Message) -> CallResult:
-        return self._chain.call(message)
+    def call(self, message: Message, timestamp: int | None) -> CallResult:
+        return self._chain.call(message, timestamp)
 
     def estimate_gas(self, message: Message) -> int:
         return self._chain.estimate_gas(message)
@@ -200,14 +200,14 @@ class ChainClient:
         found: int = await self._ask("storage", address, slot)
         return found
 
-    async def call(self, message: Message) -> CallResult:
-        """Run a message on the head (eth_call)."""
-        result: CallResult = await self._ask("call", message)
+    async def call(self, message: Message, timestamp: int | None = None) -> CallResult:
+        """Run a message on the head (eth_call), or in a next block of that time."""
+        result: CallResult = await self._ask("call", message, timestamp)
         return result
 
-    async def simulate(self, sender: Address, to: Address | None, data: bytes) -> tuple[bool, int, bytes]:
-        """(succeeded, gas before refunds, output) of a call on the head."""
-        result = await self.call(Message(sender, to, data))
+    async def simulate(self, sender: Address, to: Address | None, data: bytes, timestamp: int) -> tuple[bool, int, bytes]:
+        """(succeeded, gas before refunds, output) of a call in a next block of that time."""
+        result = await self.call(Message(sender, to, data), timestamp)
         return result.succeeded, result.gas_used + result.gas_refunded, result.output
 
     async def estimate_gas(self, message: Message) -> int:

@@ -29,6 +29,7 @@ class Follower:
     async def refold(self) -> None:
         """Fold all blocks on disk."""
         head, _ = await self._chain.head()
+        self._fold(await self._chain.block(0), ())
         while self._view.height < head.block.header.height:
             for sealed in await self._chain.blocks(self._view.height + 1, BLOCKS_COUNT_MAX, BLOCKS_BYTES_MAX):
                 self._fold(sealed, await self._chain.receipts(sealed.block.header.height))

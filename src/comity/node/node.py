@@ -31,6 +31,8 @@ from comity.record.types import Digest, Hash32
 from comity.store.blobs import BlobStore
 
 Json = dict[str, Any]
+ANCHORED_S_MAX = 15.0
+ANCHORED_POLL_S = 0.1
 
 
 @dataclass
@@ -109,11 +111,21 @@ class Node:
 
     async def evidence(self, target: Digest, prediction: Kept | None = None) -> dict[str, bytes]:
         """The files of a bundle for a record, or for a prediction of this node. Raises `BadEvidence` with the reason."""
-        selection = select(target, self.view, self._proved(prediction) if prediction else None)
+        proved = await self._anchored(prediction) if prediction else None
+        selection = select(target, self.view, proved)
         blocks = {height: (await self.chain.block(height), await self.chain.receipts(height)) for height in selection.heights}
         return await asyncio.to_thread(collect, selection, self.genesis.encode(), blocks.__getitem__, self._public_blob)
 
-    def _proved(self, kept: Kept) -> Prediction:
+    async def _anchored(self, kept: Kept) -> Prediction:
+        """The prediction with its proof; a fresh one waits a little for its batch."""
+        deadline = time.monotonic() + ANCHORED_S_MAX
+        while (proved := self._proved(kept)) is None:
+            if time.monotonic() > deadline:
+                raise Busy("the prediction's batch is not anchored yet", hint="ask again in a few seconds")
+            await asyncio.sleep(ANCHORED_POLL_S)
+        return proved
+
+    def _proved(self, kept: Kept) -> Prediction | None:
         receipt = kept.receipt
         for batch in self.view.services[receipt.service].batches:
             if batch.org == self.org and batch.first <= receipt.sequence < batch.first + batch.count:
@@ -122,7 +134,7 @@ class Node:
                     batch=batch.record, receipt=proof.receipt, index=proof.index, path=proof.path,
                     request=kept.inputs, parameters=kept.parameters, response=kept.response,
                 )  # fmt: skip
-        raise Busy("the prediction's batch is not anchored yet", hint="ask again in a few seconds")
+        return None
 
     def _public_blob(self, digest: Digest) -> bytes | None:
         return self.blobs.get(digest) if self.may_serve(digest) else None

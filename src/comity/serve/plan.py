@@ -17,7 +17,7 @@ from comity.record.record import Record
 from comity.record.types import Digest
 from comity.serve.receipts import Batch
 
-BATCH_AGE_S = 5
+BATCH_AGE_S = 2
 """A receipt waits at most this long for its root to be sent."""
 BATCH_COUNT = 256
 """So many receipts do not wait."""
