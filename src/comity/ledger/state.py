@@ -23,7 +23,8 @@ TABLES = (ACCOUNTS, SLOTS, CODES)
 PROOF_SLOTS_MAX = 1_024
 _NO_CODE = keccak256(b"")
 _ADDRESS_BYTES = 20
-_LOAD_COUNT = 50_000
+_LOAD_COUNT = 1_000
+"""Entries a piece: a large database is never in memory twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +146,12 @@ def _slot_key(slot: int) -> bytes:
 def _stored(store: KeyValue) -> Iterator[StateDiff]:
     """The database's state as diffs from nothing, in pieces: code first, as accounts name it."""
     diff = StateDiff(codes={Hash32(code_hash): code for code_hash, code in store.items(CODES)})
+    for code_hash, code in diff.codes.items():  # the state root covers the hash only
+        if keccak256(code) != code_hash:
+            raise CorruptLedger("a contract's code is not what its hash says", why=f"0x{code_hash.hex()}")
     for address, value in store.items(ACCOUNTS):
-        nonce, balance, code_hash = rlp.as_list(rlp.decode(value, bytes_max=128), 3)
-        account = Account(rlp.as_uint(nonce), Wei(rlp.as_uint(balance, 256)), Hash32(rlp.as_bytes(code_hash, 32)))
+        nonce, balance, named = rlp.as_list(rlp.decode(value, bytes_max=128), 3)
+        account = Account(rlp.as_uint(nonce), Wei(rlp.as_uint(balance, 256)), Hash32(rlp.as_bytes(named, 32)))
         diff.accounts[Address(address)] = (None, account)
         if len(diff.accounts) >= _LOAD_COUNT:
             yield diff
