@@ -160,6 +160,38 @@ def test_unfinished_business_verifies_too() -> None:
         check(sha256(b"nothing"))
 
 
+def test_validators_that_join_count_from_then_on() -> None:
+    c = Consortium()
+    early = c.trained_model()
+    validator = c.validator_of("newcomer")
+    assert validator is not None
+    member = {
+        "name": "newcomer",
+        "org": "0x" + c.address("newcomer").hex(),
+        "validator": "0x" + validator.hex(),
+        "endpoint": "h:1",
+    }
+    admission = c.anchor(N, "proposal", {"action": "admit", "member": member})
+    for org in HOSPITALS:
+        c.vote(org, "proposal", admission)
+    c.send(N, "Governance", "execute", bytes.fromhex(admission))
+    assert len(c.validators) == 5
+    late = c.dataset("newcomer")
+
+    def bundle(target: Digest) -> dict[str, bytes]:
+        return collect(select(target, c.view), c.genesis.encode(), lambda h: c.blocks[h], BLOBS.get)
+
+    for target in (early, admission, late):
+        report = verify(bundle(target), c.genesis_hash)
+        assert report.ok, report.broken
+    files = bundle(late)
+    without = changed(files, "manifest.json", admissions=[])
+    assert verify(without, c.genesis_hash).broken is not None
+    twice = json.loads(files["manifest.json"])["admissions"] * 2
+    report = verify(changed(files, "manifest.json", admissions=twice), c.genesis_hash)
+    assert report.broken is not None and report.broken.name == "genesis"
+
+
 def test_blobs_may_be_absent_but_not_wrong() -> None:
     s = story()
     files = {n: b for n, b in prediction_bundle().items() if not n.startswith("blobs/")}

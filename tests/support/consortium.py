@@ -68,12 +68,8 @@ class Consortium:
     def __post_init__(self) -> None:
         for name in (*self.names, "stranger", "newcomer"):
             self.keys[name] = PrivateKey.from_seed(f"org {name}")
-        self.validator_keys = {
-            PrivateKey.from_seed(f"validator {n}").address: PrivateKey.from_seed(f"validator {n}")
-            for n in self.names
-            if n not in self.without_validator
-        }
-        self.validators = ValidatorSet(tuple(sorted(self.validator_keys)))
+        validators = [PrivateKey.from_seed(f"validator {name}") for name in (*self.names, "newcomer")]
+        self.validator_keys = {key.address: key for key in validators}
         self.members = [
             Member(n, self.address(n), self.validator_of(n), f"127.0.0.1:{7401 + 10 * i}")
             for i, n in enumerate(self.names)
@@ -82,6 +78,11 @@ class Consortium:
         self.executor = RevmExecutor(CHAIN_ID, GAS_LIMIT)
         self.view = View(self.members)
         self._install()
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """Those that seal the next block."""
+        return ValidatorSet(tuple(sorted(m.validator for m in self.view.members.values() if m.validator is not None)))
 
     def validator_of(self, name: str) -> Address | None:
         return None if name in self.without_validator else PrivateKey.from_seed(f"validator {name}").address

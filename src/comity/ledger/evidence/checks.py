@@ -354,7 +354,7 @@ class _Walk:
             _fail(f"it starts from {short(said.base)}…, the round before ended at {short(base)}…")
         reveals: dict[str, tuple[Digest, int]] = {}
         attested: set[str] = set()
-        final = False
+        final, height = False, 0
         for place in entry.events:
             at = self.facts.event(place)
             if at.call.arguments.get("study") != to_hash32(Digest(study)) or at.call.arguments.get("round") != index:
@@ -365,6 +365,7 @@ class _Walk:
                 if from_hash32(at.call.arguments["aggregate_"]) != said.aggregate:
                     _fail(f"{at.org} attested another aggregate")
                 attested.add(at.org)
+                height = max(height, at.height)
                 final = final or at.event("Studies", "RoundFinal") is not None
             else:
                 _fail(f"the transaction at {place} neither reveals nor attests")
@@ -375,8 +376,9 @@ class _Walk:
                 _fail(f"it includes an update of {one.org} that was not revealed")
         if not reveals.keys() <= {i.org for i in said.included} | {r.org for r in said.refused}:
             _fail("it does not account for every revealed update")
-        if not final or 3 * len(attested & self.facts.validating) <= 2 * len(self.facts.validating):
-            _fail(f"{len(attested)} of {len(self.facts.validating)} validators attested the aggregate")
+        validating = self.facts.validating(height)
+        if not final or 3 * len(attested & validating) <= 2 * len(validating):
+            _fail(f"{len(attested & validating)} of {len(validating)} validators attested the aggregate")
         return said.aggregate
 
     # ── the data ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,7 +28,7 @@ from comity.ledger.evidence.bundle import (
 )
 from comity.ledger.genesis import Genesis
 from comity.ledger.rlp import encode_uint
-from comity.ledger.types import ZERO_ADDRESS, Header
+from comity.ledger.types import ZERO_ADDRESS, Header, ValidatorSet
 from comity.record import canonical
 from comity.record.digest import sha256, to_hash32
 from comity.record.record import Record
@@ -90,8 +90,8 @@ class Facts:
         """The fewest seals that any header so far had."""
         self.genesis = self._read_genesis(genesis_hash)
         self.members: dict[str, Address] = {m.name: m.org for m in self.genesis.members}
-        self.validating = {m.name for m in self.genesis.members if m.validator is not None}
-        """Names of the members that run a validator."""
+        self._validators = [(0, m.name, m.validator) for m in self.genesis.members if m.validator is not None]
+        """(height of admission, member, validator), ascending."""
         self._names = {address: name for name, address in self.members.items()}
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,14 +139,18 @@ class Facts:
         file = _convert(decode_json(self.read(header_name(height))), _HeaderFile)
         return decode_header(_hex(file.header)), _hex(file.seals)
 
+    def validating(self, height: int) -> set[str]:
+        """Members whose validators counted in the block at `height`: an admission counts from the next block on."""
+        return {name for since, name, _ in self._validators if since < height}
+
     def header(self, height: int) -> Header:
         """A header that a quorum of the validators sealed."""
         if height not in self._headers:
             header, encoded = self._header_file(height)
             if header.height != height:
                 raise BadEvidence(f"the header of block {height} is that of block {header.height}")
-            seals = decode_seals(encoded)
-            signers = light.verify_seals(self.genesis.chain_id, header, seals, self.genesis.validators)
+            current = ValidatorSet(tuple(sorted(v for since, _, v in self._validators if since < height)))
+            signers = light.verify_seals(self.genesis.chain_id, header, decode_seals(encoded), current)
             self.seals_min = min(self.seals_min or len(signers), len(signers))
             self._headers[height] = header
         return self._headers[height]
@@ -202,14 +206,19 @@ class Facts:
         return fact
 
     def admit(self, place: str) -> None:
-        """Take in the member that the transaction at `place` admitted."""
-        event = self.event(place).event("Members", "Admitted")
+        """Take in the member that the transaction at `place` admitted. Ask in the order of the chain: validators build on it."""
+        fact = self.event(place)
+        event = fact.event("Members", "Admitted")
         if event is None:
             raise BadEvidence(f"the transaction at {place} admitted nobody")
-        name, org = str(event.arguments["name"]), Address(event.arguments["org"])
+        if fact.height < self._validators[-1][0]:
+            raise BadEvidence("admissions are not in the order of the chain")
+        name, org, validator = str(event.arguments["name"]), Address(event.arguments["org"]), event.arguments["validator"]
+        if name in self.members or any(validator == v for _, _, v in self._validators):
+            raise BadEvidence(f"{name} is a member already")
         self.members[name], self._names[org] = org, name
-        if event.arguments["validator"] != ZERO_ADDRESS:
-            self.validating.add(name)
+        if validator != ZERO_ADDRESS:
+            self._validators.append((fact.height, name, Address(validator)))
 
 
 def _convert(value: object, kind: type[_T]) -> _T:
