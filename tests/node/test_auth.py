@@ -11,9 +11,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from support.asgi import AsgiClient
 
 from comity.node.auth import COOKIE, LOGIN_S_MAX, SESSION_S_MAX, Auth, Credential, Guard
+from support.asgi import AsgiClient
 
 HOST = "127.0.0.1:7400"
 TOKEN = "a" * 64
@@ -51,7 +51,11 @@ def client(auth: Auth) -> AsgiClient:
 def test_each_way_to_say_who_you_are(client: AsgiClient, auth: Auth) -> None:
     basic = base64.b64encode(f"anyone:{TOKEN}".encode()).decode()
     session = auth.redeem(auth.mint_login(Credential("anna", frozenset())))
-    for headers in ({"Authorization": f"Bearer {TOKEN}"}, {"Authorization": f"Basic {basic}"}, {"Cookie": f"{COOKIE}={session}"}):
+    for headers in (
+        {"Authorization": f"Bearer {TOKEN}"},
+        {"Authorization": f"Basic {basic}"},
+        {"Cookie": f"{COOKIE}={session}"},
+    ):
         assert client.get("/who", headers=headers).text == "anna"
 
 
@@ -111,7 +115,9 @@ def test_another_host_name_is_refused_with_the_reason(client: AsgiClient) -> Non
         ({}, 200),
     ],
 )
-def test_writes_with_a_cookie_come_from_our_own_page(client: AsgiClient, auth: Auth, headers: dict[str, str], status: int) -> None:
+def test_writes_with_a_cookie_come_from_our_own_page(
+    client: AsgiClient, auth: Auth, headers: dict[str, str], status: int
+) -> None:
     session = auth.redeem(auth.mint_login(Credential("anna", frozenset())))
     answer = client.post("/who", headers={**headers, "Cookie": f"{COOKIE}={session}"})
     assert answer.status_code == status

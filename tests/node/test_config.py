@@ -14,8 +14,14 @@ def test_each_origin_beats_the_next() -> None:
     file, environment, flags = {"port": 7500}, {"COMITY_PORT": "7600"}, {"port": 7700}
     assert resolve({}, {}, {})["port"].origin == "default"
     assert (resolve(file, {}, {})["port"].value, resolve(file, {}, {})["port"].origin) == (7500, "file")
-    assert (resolve(file, environment, {})["port"].value, resolve(file, environment, {})["port"].origin) == (7600, "environment")
-    assert (resolve(file, environment, flags)["port"].value, resolve(file, environment, flags)["port"].origin) == (7700, "flag")
+    assert (resolve(file, environment, {})["port"].value, resolve(file, environment, {})["port"].origin) == (
+        7600,
+        "environment",
+    )
+    assert (resolve(file, environment, flags)["port"].value, resolve(file, environment, flags)["port"].origin) == (
+        7700,
+        "flag",
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from comity.ledger import anchoring, contracts, transaction
 from comity.ledger.types import Receipt
 from comity.ledger.view import View
 from comity.node.errors import Busy, Forbidden
-from comity.record.envelope import Envelope
 from comity.record.digest import keccak256
+from comity.record.envelope import Envelope
 from comity.record.record import Record, digest, statement
 from comity.record.types import Address, Digest, Hash32
 
@@ -90,11 +90,17 @@ class Anchors:
             async with asyncio.timeout(COMMIT_S_MAX):
                 receipt = await future
         except TimeoutError:
-            raise Busy(f"{what} is not in a block after {COMMIT_S_MAX:.0f} s", why="no quorum of validators?", hint="comity doctor") from None
+            raise Busy(
+                f"{what} is not in a block after {COMMIT_S_MAX:.0f} s",
+                why="no quorum of validators?",
+                hint="comity doctor",
+            ) from None
         finally:
             self._waiting.pop(tx_hash, None)
         if not receipt.succeeded:
-            raise Forbidden(f"the ledger refused {what}", why="another record came first; the same call succeeded when it was tried")
+            raise Forbidden(
+                f"the ledger refused {what}", why="another record came first; the same call succeeded when it was tried"
+            )
         return receipt
 
     def committed(self, receipts: Iterable[tuple[Hash32, Receipt]]) -> None:

@@ -12,8 +12,14 @@ from comity.record.errors import ComityError
 SCHEMA = "comity/v1"
 STATUS = {1: 400, 2: 500, 3: 403, 4: 422, 5: 503}
 _STATUS_BY_CODE = {
-    "unauthenticated": 401, "not-found": 404, "too-large": 413, "wrong-host": 421, "cross-origin": 403, "busy": 503, "conflict": 409,
-}  # fmt: skip
+    "unauthenticated": 401,
+    "cross-origin": 403,
+    "not-found": 404,
+    "conflict": 409,
+    "too-large": 413,
+    "wrong-host": 421,
+    "busy": 503,
+}
 
 
 def success(data: Any, status: int = 200) -> Response:
@@ -23,7 +29,13 @@ def success(data: Any, status: int = 200) -> Response:
 
 def error_body(error: ComityError) -> dict[str, Any]:
     """`{"code", "message", "why", "hint", "exit_code"}` of an expected error."""
-    return {"code": error.code, "message": error.what, "why": error.why, "hint": error.hint, "exit_code": error.exit_code}
+    return {
+        "code": error.code,
+        "message": error.what,
+        "why": error.why,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
 
 
 def status_of(error: ComityError) -> int:
@@ -34,5 +46,7 @@ def status_of(error: ComityError) -> int:
 def failure(error: ComityError) -> Response:
     """`{"schema": "comity/v1", "error": …}`."""
     body = msgspec.json.encode({"schema": SCHEMA, "error": error_body(error)})
-    headers = {"WWW-Authenticate": 'Bearer realm="comity", Basic realm="comity"'} if error.code == "unauthenticated" else None
+    headers = (
+        {"WWW-Authenticate": 'Bearer realm="comity", Basic realm="comity"'} if error.code == "unauthenticated" else None
+    )
     return Response(body, status_of(error), headers, media_type="application/json")

@@ -61,13 +61,17 @@ def run(root: Path, *, flags: Mapping[str, Any], mounts: Sequence[Mount] = ()) -
     genesis = home.load_genesis()
     values = resolve(read_file(home.config), os.environ, flags)
     journal = Journal(time.time)
-    logging.basicConfig(level=str(values["log_level"].value).upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=str(values["log_level"].value).upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
     logging.getLogger("comity").addHandler(journal)
     with home.lock():
         asyncio.run(_live(home, genesis, values, journal, mounts))
 
 
-async def _live(home: Home, genesis: Genesis, values: Mapping[str, Value], journal: Journal, mounts: Sequence[Mount]) -> None:
+async def _live(
+    home: Home, genesis: Genesis, values: Mapping[str, Value], journal: Journal, mounts: Sequence[Mount]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -89,7 +93,11 @@ async def _until(stop: asyncio.Event, node: Node, children: Children) -> None:
     finally:
         stopping.cancel()
     if node.runtime.halted in done:
-        raise ChildError("the ledger halted here", why=node.runtime.halted.result(), hint="comity logs; the evidence lies in the node's folder")
+        raise ChildError(
+            "the ledger halted here",
+            why=node.runtime.halted.result(),
+            hint="comity logs; the evidence lies in the node's folder",
+        )
     if children.failed in done:
         children.failed.result()
 
@@ -100,56 +108,82 @@ async def assembled(
 ) -> AsyncIterator[tuple[Node, Children]]:
     """All parts of a node but HTTP, running; stopped in reverse at the end."""
     async with AsyncExitStack() as stack:
-        org, known_as = str(values["org"].value), genesis_hash(genesis)
+        org, known_as, hub = str(values["org"].value), genesis_hash(genesis), Hub()
         blobs = BlobStore(home.blobs, home.key("blobs"))
         local = LocalState(stack.enter_context(LmdbStore(home.local / "state", TABLES, LOCAL_BYTES_MAX)))
         children, sign, chain = await _processes(stack, home, genesis, org, known_as)
-        view, hub = View(genesis.members), Hub()
-        addresses = await sign.addresses()
-        me = Address(addresses.validator) if addresses.validator and Address(addresses.validator) in genesis.validators else None
-        replica = Replica(Settings(genesis.chain_id, known_as, me, genesis.block_period_ms, genesis.empty_period_ms))
-        static = home.key("peer")
-        identity = Identity(known_as, await sign.peer(public_key(static)), org)
-        links = _Links()
-        peers = Peers(
-            Local(org, Address(addresses.org), static, identity),
-            listen=(str(values["host"].value), int(values["port"].value) + 1),
-            directory=lambda: {m.name: Contact(m.org, m.endpoint) for m in view.members.values() if m.name != org},
-            on_message=links.on_message, on_connect=links.on_connect, on_disconnect=links.on_disconnect,
-            blobs=blobs, permit=lambda name, digest: "" if local.is_shared(digest) else "this node shares no such blob",
+        view, addresses = View(genesis.members), await sign.addresses()
+        identity = Identity(known_as, await sign.peer(public_key(home.key("peer"))), org)
+        me = Local(org, Address(addresses.org), home.key("peer"), identity)
+        runtime, peers = _network(home, genesis, values, me, addresses, view, chain, sign, blobs, local)
+        anchors = Anchors(
+            address=me.address, chain_id=genesis.chain_id, view=view, signer=sign, chain=chain,
+            now=lambda: int(time.time()), submit=runtime.submit, next_nonce=runtime.next_nonce,
         )  # fmt: skip
-        runtime = Runtime(
-            replica, chain=chain, signer=sign, peers=peers, memory=home.root / "signer" / "memory", floor=addresses.floor, clock_ms=lambda: int(time.time() * 1000)
-        )
-        links.runtime = runtime
-        anchors = Anchors(address=Address(addresses.org), chain_id=genesis.chain_id, view=view, signer=sign, chain=chain, now=lambda: int(time.time()), submit=runtime.submit, next_nonce=runtime.next_nonce)
         sandboxes = Sandboxes(home.tokens)
         room = Room(blobs, local, sandboxes)
         serving = await stack.enter_async_context(Serving.open(org=org, home=home, room=room, view=view))
-        controllers = Controllers(org=org, view=view, local=local, blobs=blobs, room=room, serving=serving, sandboxes=sandboxes, values=values)
+        controllers = Controllers(
+            org=org, view=view, local=local, blobs=blobs, room=room, serving=serving, sandboxes=sandboxes, values=values
+        )
         stack.push_async_callback(controllers.close)
-        performer = Performer(anchors=anchors, peers=lambda: peers, blobs=blobs, local=local, workers=controllers.workers)
+        performer = Performer(anchors=anchors, peers=peers, blobs=blobs, local=local, workers=controllers.workers)
         reconciler = Reconciler(controllers.plan, performer)
         serving.on_change(reconciler.wake)
         desk = Desk(
-            org=org, view=view, anchors=anchors, blobs=blobs, local=local, initial=controllers.initial, entropy=os.urandom, changed=reconciler.wake
-        )
+            org=org, view=view, anchors=anchors, blobs=blobs, local=local, initial=controllers.initial,
+            entropy=os.urandom, changed=reconciler.wake,
+        )  # fmt: skip
         follower = Follower(view, chain, genesis.chain_id, anchors=anchors, hub=hub, changed=reconciler.wake, org=org)
         await follower.refold()
         runtime.on_commit(follower.committed)
-        auth = Auth.load(home.tokens, now=time.time, secret=lambda: secrets.token_urlsafe(32))
         node = Node(
-            org=org, url=f"http://{values['host'].value}:{values['port'].value}", dev=(home.root / "DEV").exists(), since=int(time.time()),
-            genesis=genesis, genesis_hash=known_as, values=values, view=view, chain=chain, runtime=runtime, peers=peers, blobs=blobs, local=local,
-            desk=desk, serving=serving, auth=auth, doctor=Doctor(()), hub=hub, journal=journal, reconciler=reconciler,
+            org=org, url=f"http://{values['host'].value}:{values['port'].value}", dev=(home.root / "DEV").exists(),
+            since=int(time.time()), genesis=genesis, genesis_hash=known_as, values=values, view=view, chain=chain,
+            runtime=runtime, peers=peers, blobs=blobs, local=local, desk=desk, serving=serving,
+            auth=Auth.load(home.tokens, now=time.time, secret=lambda: secrets.token_urlsafe(32)),
+            doctor=Doctor(()), hub=hub, journal=journal, reconciler=reconciler,
         )  # fmt: skip
         node.doctor = Doctor(vitals_of(node, children, sandboxes, home))
-        await runtime.start()
-        stack.push_async_callback(runtime.stop)
-        await peers.start()
-        stack.push_async_callback(peers.stop)
-        stack.push_async_callback(_cancel, asyncio.create_task(reconciler.run(), name="reconcile"))
+        await _begin(stack, node)
         yield node, children
+
+
+async def _begin(stack: AsyncExitStack, node: Node) -> None:
+    """Start what moves: the replica, then its peers, then the work."""
+    await node.runtime.start()
+    stack.push_async_callback(node.runtime.stop)
+    await node.peers.start()
+    stack.push_async_callback(node.peers.stop)
+    stack.push_async_callback(_cancel, asyncio.create_task(node.reconciler.run(), name="reconcile"))
+
+
+def _network(
+    home: Home, genesis: Genesis, values: Mapping[str, Value], me: Local, addresses: signer.Addresses, view: View,
+    chain: executor.ChainClient, sign: signer.SignerClient, blobs: BlobStore, local: LocalState,
+) -> tuple[Runtime, Peers]:  # fmt: skip
+    """The replica's runtime and the connections to the other members; they know each other."""
+    links = _Links()
+    peers = Peers(
+        me,
+        listen=(str(values["host"].value), int(values["port"].value) + 1),
+        directory=lambda: {m.name: Contact(m.org, m.endpoint) for m in view.members.values() if m.name != me.name},
+        on_message=links.on_message,
+        on_connect=links.on_connect,
+        on_disconnect=links.on_disconnect,
+        blobs=blobs,
+        permit=lambda name, digest: "" if local.is_shared(digest) else "this node shares no such blob",
+    )
+    validator = Address(addresses.validator) if addresses.validator else None
+    settings = Settings(
+        genesis.chain_id, me.identity.genesis, validator,
+        genesis.block_period_ms, genesis.empty_period_ms,
+    )  # fmt: skip
+    links.runtime = Runtime(
+        Replica(settings), chain=chain, signer=sign, peers=peers, memory=home.votes.parent / "memory",
+        floor=addresses.floor, clock_ms=lambda: int(time.time() * 1000),
+    )  # fmt: skip
+    return links.runtime, peers
 
 
 class _Links:
@@ -177,10 +211,11 @@ async def _processes(
     signing, executing = Channel("signer"), Channel("executor")
     sign = signer.SignerClient(signing)
     chain = executor.ChainClient(executing)
+    signing_with = signer.arguments(home.keys, home.votes, org=org, chain_id=genesis.chain_id, genesis=known_as)
     children = Children(home.logs)
     stack.push_async_callback(children.stop)
     await children.start([
-        Child("signer", signer.arguments(home.keys, home.votes, org=org, chain_id=genesis.chain_id, genesis=known_as), signing, ready=sign.addresses),
+        Child("signer", signing_with, signing, ready=sign.addresses),
         Child("executor", executor.arguments(home.ledger, home.genesis), executing, ready=chain.head),
     ])  # fmt: skip
     return children, sign, chain

@@ -136,14 +136,22 @@ class Guard:
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
         if host not in self.hosts:
-            raise WrongHost(f"this node does not answer to the host name {host[:100]!r}", why="DNS rebinding protection", hint=f"use {min(self.hosts)}")
+            raise WrongHost(
+                f"this node does not answer to the host name {host[:100]!r}",
+                why="DNS rebinding protection",
+                hint=f"use {min(self.hosts)}",
+            )
         if scope["path"].startswith("/login/"):
             return
         if "authorization" not in headers and scope["method"] not in SAFE_METHODS:
             _check_same_origin(headers, host)
         credential = self.auth.credential(headers)
         if credential is None:
-            raise Unauthenticated("who is asking?", why="no valid token or session", hint="comity login opens the console; the API wants Authorization: Bearer")
+            raise Unauthenticated(
+                "who is asking?",
+                why="no valid token or session",
+                hint="comity login opens the console; the API wants Authorization: Bearer",
+            )
         scope["credential"] = credential
 
 
@@ -154,4 +162,6 @@ def _check_same_origin(headers: Headers, host: str) -> None:
         return
     origin = headers.get("origin")
     if site is not None or (origin is not None and origin.partition("://")[2] != host):
-        raise CrossOrigin("a write from another site is refused", why=f"Sec-Fetch-Site {site!r}, Origin {(origin or '')[:100]!r}")
+        raise CrossOrigin(
+            "a write from another site is refused", why=f"Sec-Fetch-Site {site!r}, Origin {(origin or '')[:100]!r}"
+        )

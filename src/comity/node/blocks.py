@@ -9,10 +9,10 @@ from typing import Any
 from comity.ledger import block as blocks
 from comity.ledger import contracts, light, transaction
 from comity.ledger.anchoring import envelope_in
-from comity.ledger.types import Receipt, SealedBlock, Transaction
+from comity.ledger.types import Receipt, SealedBlock, Transaction, ValidatorSet
 from comity.node import present
 from comity.node.errors import NotFound
-from comity.node.node import Node
+from comity.node.node import Node, validators_at
 from comity.record.errors import ComityError
 from comity.record.keys import to_hex
 from comity.record.types import Address
@@ -55,15 +55,18 @@ def _decoded(sealed: SealedBlock, chain_id: int) -> list[Transaction]:
 def _sealers(node: Node, sealed: SealedBlock) -> list[Address]:
     if sealed.block.header.height == 0:
         return []
-    return sorted(light.verify_seals(node.genesis.chain_id, sealed.block.header, sealed.seals, node.genesis.validators))
+    header = sealed.block.header
+    validators = ValidatorSet(tuple(sorted(validators_at(node.view, header.height))))
+    return sorted(light.verify_seals(node.genesis.chain_id, header, sealed.seals, validators))
 
 
 def _summary(node: Node, sealed: SealedBlock) -> Json:
     header = sealed.block.header
     return {
-        "height": int(header.height), "hash": _hex(blocks.header_hash(header)), "parent": _hex(header.parent), "time": header.timestamp,
+        "height": int(header.height), "hash": _hex(blocks.header_hash(header)), "parent": _hex(header.parent),
+        "time": header.timestamp,
         "proposer": _org_of(node, header.coinbase), "round": sealed.seals.round, "seals": len(sealed.seals.signatures),
-        "validators": len(node.genesis.validators), "transactions": len(sealed.block.transactions), "gas_used": header.gas_used,
+        "validators": len(validators_at(node.view, header.height)), "transactions": len(sealed.block.transactions), "gas_used": header.gas_used,
     }  # fmt: skip
 
 

@@ -46,12 +46,39 @@ def _is_port(value: int) -> bool:
 SETTINGS = (
     Setting("org", str, "", "The organisation this node belongs to; a member's name on the ledger."),
     Setting("person", str, "operator", "Who speaks when the command line approves or refuses."),
-    Setting("host", str, "127.0.0.1", "The address to listen on. Anything but loopback needs `peer_host` rules of your own in front."),
+    Setting(
+        "host",
+        str,
+        "127.0.0.1",
+        "The address to listen on. Anything but loopback needs `peer_host` rules of your own in front.",
+    ),
     Setting("port", int, 7400, "API and console; the peer port is one above.", _is_port),
-    Setting("approve", str, "ask", "Studies and proposals: `ask` a person, or `policy` to vote by the rules below alone.", lambda v: v in ("ask", "policy")),
-    Setting("purposes", str, "", "Comma-separated purposes for which this organisation's data may be used; empty allows what each dataset allows."),
-    Setting("accuracy_min", str, "0", "With `approve = policy`: the least accuracy at our own site for a yes to a deployment."),
-    Setting("log_level", str, "info", "`debug`, `info`, `warning` or `error`.", lambda v: v in ("debug", "info", "warning", "error")),
+    Setting(
+        "approve",
+        str,
+        "ask",
+        "Studies and proposals: `ask` a person, or `policy` to vote by the rules below alone.",
+        lambda v: v in ("ask", "policy"),
+    ),
+    Setting(
+        "purposes",
+        str,
+        "",
+        "Comma-separated purposes for which this organisation's data may be used; empty allows what each dataset allows.",
+    ),
+    Setting(
+        "accuracy_min",
+        str,
+        "0",
+        "With `approve = policy`: the least accuracy at our own site for a yes to a deployment.",
+    ),
+    Setting(
+        "log_level",
+        str,
+        "info",
+        "`debug`, `info`, `warning` or `error`.",
+        lambda v: v in ("debug", "info", "warning", "error"),
+    ),
 )
 
 
@@ -60,7 +87,9 @@ def resolve(file: Mapping[str, Any], environment: Mapping[str, str], flags: Mapp
     known = {setting.name for setting in SETTINGS}
     for name in file:
         if name not in known:
-            raise BadConfig(f"unknown setting `{name}` in config.toml", hint="comity config show --origin lists every setting")
+            raise BadConfig(
+                f"unknown setting `{name}` in config.toml", hint="comity config show --origin lists every setting"
+            )
     values: dict[str, Value] = {}
     for setting in SETTINGS:
         if flags.get(setting.name) is not None:

@@ -89,7 +89,9 @@ class Controllers:
     def _votes(self) -> list[Action]:
         if self._values["approve"].value != "policy":
             return []
-        return plan_votes(self._view, self._org, str(self._values["purposes"].value), str(self._values["accuracy_min"].value))
+        return plan_votes(
+            self._view, self._org, str(self._values["purposes"].value), str(self._values["accuracy_min"].value)
+        )
 
 
 def plan_tasks(view: View, org: str, held: Container[Digest], outcomes: Mapping[str, Any]) -> list[Action]:
@@ -123,7 +125,9 @@ def plan_votes(view: View, org: str, purposes: str, accuracy_min: str) -> list[A
     for anchored in view.pending_for(org):
         spec = anchored.record.spec
         if isinstance(spec, kinds.Study):
-            because = f"the purpose {spec.purpose} is allowed by policy" if not allowed or spec.purpose in allowed else ""
+            because = (
+                f"the purpose {spec.purpose} is allowed by policy" if not allowed or spec.purpose in allowed else ""
+            )
             on = "study"
         else:
             because, on = _evaluated(view, org, view.proposals[anchored.digest], accuracy_min), "proposal"

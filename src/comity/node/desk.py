@@ -1,4 +1,7 @@
-"""What a person asks of their organisation: each method makes records and has them anchored. No HTTP here (`api`), no shapes (`present`)."""
+"""What a person asks of their organisation: each method makes records and has them anchored.
+
+No HTTP here (`api`), no shapes (`present`), no decisions of its own: the contracts say no.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class Starts(Protocol):
 
 
 class Desk:
-    """One organisation's desk. Every method returns the anchored record's digest, and raises a `ComityError` with the reason otherwise."""
+    """One organisation's desk. Every method returns the anchored record's digest, or raises a `ComityError` with the reason."""
 
     def __init__(
         self, *, org: str, view: View, anchors: Anchors, blobs: BlobStore, local: LocalState, initial: Starts,
@@ -49,7 +52,9 @@ class Desk:
         self._local.share(digest)
         return digest, self._blobs.size(digest)
 
-    async def add_dataset(self, file: IO[bytes], *, name: str, purposes: Sequence[str], licence: str, consent: str) -> Digest:
+    async def add_dataset(
+        self, file: IO[bytes], *, name: str, purposes: Sequence[str], licence: str, consent: str
+    ) -> Digest:
         """Keep a table, encrypted and private, and anchor what may be known of it: shape, purposes, a salted commitment."""
         digest = await asyncio.to_thread(self._blobs.put, file, bytes_max=TABLE_BYTES_MAX)
         salt = self._entropy(SALT_BYTES)
@@ -58,7 +63,8 @@ class Desk:
             shape = await asyncio.to_thread(profile, table)
             commitment = await asyncio.to_thread(commit, salt, table)
             record = self._record("dataset", {
-                "name": name, "version": self._next_version("dataset", name), "commitment": commitment, "bytes": len(table), "rows": shape.rows,
+                "name": name, "version": self._next_version("dataset", name), "commitment": commitment,
+                "bytes": len(table), "rows": shape.rows,
                 "columns": [{"name": c.name, "type": c.type, "missing": c.missing} for c in shape.columns],
                 "purposes": list(purposes), "licence": licence, "consent": consent,
             })  # fmt: skip
@@ -76,7 +82,9 @@ class Desk:
         self._own(found, "grant")
         if to != "*":
             self._member(to)
-        return await self._anchor("grant", {"dataset": found.digest, "grantee": to, "purposes": list(purposes), "until": until})
+        return await self._anchor(
+            "grant", {"dataset": found.digest, "grantee": to, "purposes": list(purposes), "until": until}
+        )
 
     async def revoke(self, *, about: str, because: str) -> Digest:
         found = self.find(about)
@@ -103,7 +111,13 @@ class Desk:
         })  # fmt: skip
 
     async def task(
-        self, *, code: Digest, inputs: Sequence[str], purpose: str, arguments: dict[str, str], limits: dict[str, int] | None
+        self,
+        *,
+        code: Digest,
+        inputs: Sequence[str],
+        purpose: str,
+        arguments: dict[str, str],
+        limits: dict[str, int] | None,
     ) -> Digest:
         await self._code(code)
         found = [self.find(ref, "dataset") for ref in inputs]
@@ -153,7 +167,9 @@ class Desk:
 
     def _member(self, name: str) -> None:
         if name not in self.view.members:
-            raise BadRequest(f"no member `{name}`", why=f"members are {', '.join(self.view.members)}", hint="comity members")
+            raise BadRequest(
+                f"no member `{name}`", why=f"members are {', '.join(self.view.members)}", hint="comity members"
+            )
 
     def _next_version(self, kind: str, name: str) -> int:
         ours = [a for a in self.view.named(name) if a.kind == kind and a.org == self.org]
@@ -165,7 +181,10 @@ def _features(datasets: Sequence[Anchored]) -> list[str]:
     names = [[column.name for column in getattr(a.record.spec, "columns", ())] for a in datasets]
     for anchored, columns in zip(datasets, names, strict=True):
         if columns != names[0]:
-            raise BadRequest(f"dataset {anchored.digest[:12]} has other columns than {datasets[0].digest[:12]}", hint="comity show both of them")
+            raise BadRequest(
+                f"dataset {anchored.digest[:12]} has other columns than {datasets[0].digest[:12]}",
+                hint="comity show both of them",
+            )
     if "label" not in names[0]:
         raise BadRequest("a study reads tables with a column `label`", why=f"columns are {', '.join(names[0][:8])} …")
     return [name for name in names[0] if name != "label"]

@@ -83,13 +83,27 @@ def standard_checks(vitals: Vitals) -> tuple[Check, ...]:
     """The checks of every node; the codes are stable, and documented in docs/doctor.md."""
     return (
         Check("C001", "processes", "error", lambda: _children(vitals), "comity logs --level error"),
-        Check("C002", "disk", "error", lambda: _disk(vitals.folder), "free space on the disk that holds the node's folder"),
-        Check("C003", "replica", "error", lambda: _halted(vitals), "comity logs --level error; the evidence lies in the node's folder"),
+        Check(
+            "C002", "disk", "error", lambda: _disk(vitals.folder), "free space on the disk that holds the node's folder"
+        ),
+        Check(
+            "C003",
+            "replica",
+            "error",
+            lambda: _halted(vitals),
+            "comity logs --level error; the evidence lies in the node's folder",
+        ),
         Check("C004", "peers", "warning", lambda: _peers(vitals), "comity members", ("C001",)),
         Check("C005", "quorum", "error", lambda: _quorum(vitals), "comity members: who is away?", ("C001", "C003")),
         Check("C006", "progress", "error", lambda: _progress(vitals), "comity logs", ("C001", "C003", "C005")),
         Check("C007", "sandbox", "warning", vitals.isolation, "run as root, or allow unprivileged user namespaces"),
-        Check("C008", "receipts", "error", vitals.receipts, "free disk space; predictions are refused until receipts are durable"),
+        Check(
+            "C008",
+            "receipts",
+            "error",
+            vitals.receipts,
+            "free disk space; predictions are refused until receipts are durable",
+        ),
         Check("C009", "work", "warning", lambda: _work(vitals), "comity logs"),
     )
 

@@ -1,4 +1,7 @@
-"""News for watchers: a small fan-out of events to bounded queues. A watcher that is too slow loses the oldest news, never holds the node."""
+"""News for watchers: a small fan-out of events to bounded queues, and the newest log lines.
+
+A watcher that is too slow loses the oldest news; it never holds the node.
+"""
 
 from __future__ import annotations
 
@@ -67,4 +70,6 @@ class Journal(logging.Handler):
         """The newest `limit` lines at `level` or above, oldest first."""
         least = logging.getLevelNamesMapping()[level.upper()]
         found = [line for line in self._lines if line[1] >= least][-limit:]
-        return [{"time": t, "level": logging.getLevelName(n).lower(), "source": s, "text": text} for t, n, s, text in found]
+        return [
+            {"time": t, "level": logging.getLevelName(n).lower(), "source": s, "text": text} for t, n, s, text in found
+        ]

@@ -20,7 +20,15 @@ class Follower:
     """One view's follower. `refold` once at start, then `committed` for each block, in order."""
 
     def __init__(
-        self, view: View, chain: ChainClient, chain_id: int, *, org: str, anchors: Anchors, hub: Hub, changed: Callable[[], None]
+        self,
+        view: View,
+        chain: ChainClient,
+        chain_id: int,
+        *,
+        org: str,
+        anchors: Anchors,
+        hub: Hub,
+        changed: Callable[[], None],
     ) -> None:
         self._view, self._chain, self._chain_id = view, chain, chain_id
         self._org, self._anchors, self._hub, self._changed = org, anchors, hub, changed

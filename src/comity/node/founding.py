@@ -34,9 +34,16 @@ def join(root: Path, document: bytes, digest: str, *, org: str, port: int, perso
     genesis = Genesis.decode(document[: GENESIS_BYTES_MAX + 1])
     found = genesis_hash(genesis).hex()
     if found != digest:
-        raise BadRequest("this genesis is not the one you expect", why=f"its digest is {found}", hint="ask a member for both again")
+        raise BadRequest(
+            "this genesis is not the one you expect", why=f"its digest is {found}", hint="ask a member for both again"
+        )
     if any(member.name == org for member in genesis.members):
         raise BadRequest(f"`{org}` is a founder of this network already", hint="choose another name")
     home: Home = create(root, org=org, port=port, person=person)
     install_genesis(home, genesis, digest)
-    return {"name": org, "org": to_hex(home.address("org")), "validator": None, "endpoint": f"127.0.0.1:{port + 1}"}
+    return {
+        "name": org,
+        "org": to_hex(home.address("org")),
+        "validator": to_hex(home.address("validator")),
+        "endpoint": f"127.0.0.1:{port + 1}",
+    }

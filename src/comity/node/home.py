@@ -104,7 +104,9 @@ class Home:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise HomeBusy(f"another node already runs from {self.root}", hint="comity status, or stop it first") from None
+                raise HomeBusy(
+                    f"another node already runs from {self.root}", hint="comity status, or stop it first"
+                ) from None
             yield
 
 
@@ -112,7 +114,9 @@ def create(root: Path, *, org: str, port: int, person: str = "operator", entropy
     """Make an organisation's folder with fresh keys and a token for the command line. Refuses one that has keys already."""
     home = Home(root)
     if home.keys.exists():
-        raise HomeBusy(f"{root} already holds an organisation", hint="choose another --org, or comity uninstall --org NAME")
+        raise HomeBusy(
+            f"{root} already holds an organisation", hint="choose another --org, or comity uninstall --org NAME"
+        )
     for folder in (root, home.keys, home.ledger, home.blobs, home.local, home.votes.parent, home.logs):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in ("org", "validator", "peer", "blobs"):
@@ -121,7 +125,10 @@ def create(root: Path, *, org: str, port: int, person: str = "operator", entropy
     tokens = [{"person": person, "roles": list(ROLES), "sha256": sha256(token.encode())}]
     write_secret(home.tokens, json.dumps(tokens))
     write_file(home.config, {"org": org, "person": person, "port": port})
-    write_secret(home.credentials, json.dumps({"url": f"http://127.0.0.1:{port}", "token": token, "person": person, "genesis": ""}))
+    write_secret(
+        home.credentials,
+        json.dumps({"url": f"http://127.0.0.1:{port}", "token": token, "person": person, "genesis": ""}),
+    )
     return home
 
 

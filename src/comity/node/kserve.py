@@ -1,4 +1,7 @@
-"""KServe Open Inference Protocol v2 over HTTP: metadata, readiness, inference. The answer's receipt is in `parameters` and in a header."""
+"""KServe Open Inference Protocol v2 over HTTP: metadata, readiness, inference.
+
+The answer's receipt is in its `parameters` and in a header. What a request may be: `serve.oip`.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from comity.node.peers import Peers
 from comity.node.reconcile import Reconciler
 from comity.node.runtime import Runtime
 from comity.node.serving import Kept, Serving
-from comity.record.types import Digest, Hash32
+from comity.record.types import Address, Digest, Hash32
 from comity.store.blobs import BlobStore
 
 Json = dict[str, Any]
@@ -66,27 +66,34 @@ class Node:
     def status(self, person: str) -> Json:
         """What `comity status` and the console's home page show."""
         report = self.doctor.examine()
-        validators = [m for m in self.view.members.values() if m.validator is not None]
         return {
             "org": self.org, "person": person, "version": __version__, "dev": self.dev, "since": self.since, "url": self.url,
             "peer": self.view.members[self.org].endpoint if self.org in self.view.members else "",
             "health": report["health"],
             "failing": [row for row in report["checks"] if row["ok"] is False],
-            "ledger": {
-                "chain_id": self.genesis.chain_id, "genesis": self.genesis_hash.hex(), "height": int(self.view.height), "time": self.view.time,
-                "age_s": max(0, int(time.time()) - self.view.time), "validators": len(validators), "quorum": quorum(len(validators)),
-                "validating": any(m.name == self.org for m in validators), "syncing": self.runtime.replica.syncing, "halted": self.runtime.replica.halted or None,
-            },
+            "ledger": self._ledger(),
             "peers": {"connected": len(self.peers.connected), "known": len(self.view.members) - (self.org in self.view.members)},
             "inbox": len(self.view.pending_for(self.org)),
-            "work": [{"name": key.partition(" ")[0], "about": key.partition(" ")[2], "title": key, "since": self.since} for key in self.reconciler.running],
+            "work": [_work(key) for key in self.reconciler.running],
             "predictions": {"total": self.serving.total, "pending": self.serving.pending},
+        }  # fmt: skip
+
+    def _ledger(self) -> Json:
+        validators = validators_at(self.view, self.view.height + 1)
+        return {
+            "chain_id": self.genesis.chain_id, "genesis": self.genesis_hash.hex(), "height": int(self.view.height),
+            "time": self.view.time, "age_s": max(0, int(time.time()) - self.view.time),
+            "validators": len(validators), "quorum": quorum(len(validators)), "validating": self.org in validators.values(),
+            "syncing": self.runtime.replica.syncing, "halted": self.runtime.replica.halted or None,
         }  # fmt: skip
 
     def settings(self) -> list[Json]:
         """Every setting with its origin."""
         docs = {setting.name: setting.help for setting in SETTINGS}
-        return [{"name": name, "value": value.value, "origin": value.origin, "doc": docs[name]} for name, value in self.values.items()]
+        return [
+            {"name": name, "value": value.value, "origin": value.origin, "doc": docs[name]}
+            for name, value in self.values.items()
+        ]
 
     def members(self) -> list[Json]:
         """The member registry with what this node sees of each."""
@@ -113,7 +120,9 @@ class Node:
         """The files of a bundle for a record, or for a prediction of this node. Raises `BadEvidence` with the reason."""
         proved = await self._anchored(prediction) if prediction else None
         selection = select(target, self.view, proved)
-        blocks = {height: (await self.chain.block(height), await self.chain.receipts(height)) for height in selection.heights}
+        blocks = {
+            height: (await self.chain.block(height), await self.chain.receipts(height)) for height in selection.heights
+        }
         return await asyncio.to_thread(collect, selection, self.genesis.encode(), blocks.__getitem__, self._public_blob)
 
     async def _anchored(self, kept: Kept) -> Prediction:
@@ -140,6 +149,19 @@ class Node:
         return self.blobs.get(digest) if self.may_serve(digest) else None
 
 
+def validators_at(view: View, height: int) -> dict[Address, str]:
+    """Who seals the block at a height, by validator: the founders, and each member admitted in an earlier block."""
+    members = [m for m in view.members.values() if m.validator is not None and (m.since == 0 or m.since < height)]
+    return {m.validator: m.name for m in members if m.validator is not None}
+
+
 def quorum(validators: int) -> int:
     """How many of n equal validators seal a block: ⌊2n/3⌋ + 1."""
     return 2 * validators // 3 + 1
+
+
+def _work(key: str) -> Json:
+    """What an action's key says to people: its first part is the work, its second the record it is about."""
+    name, _, about = key.partition("/")
+    digest = about[:64]
+    return {"name": name, "about": digest, "title": " ".join([name, digest[:12], *about[65:].split("/")]).rstrip()}

@@ -27,7 +27,15 @@ Worker = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 class Performer:
     """Performs one action; raises `ComityError` when it should be tried again."""
 
-    def __init__(self, *, anchors: Anchors, peers: Callable[[], Peers], blobs: BlobStore, local: LocalState, workers: Mapping[str, Worker]) -> None:
+    def __init__(
+        self,
+        *,
+        anchors: Anchors,
+        peers: Peers,
+        blobs: BlobStore,
+        local: LocalState,
+        workers: Mapping[str, Worker],
+    ) -> None:
         self._anchors, self._peers, self._blobs, self._local = anchors, peers, blobs, local
         self._workers = dict(workers)
 
@@ -51,12 +59,12 @@ class Performer:
         troubles = []
         for holder in holders:
             try:
-                data = await self._peers().fetch(holder, digest, bytes_max=FETCH_BYTES_MAX)
+                data = await self._peers.fetch(holder, digest, bytes_max=FETCH_BYTES_MAX)
             except PeerError as error:
                 troubles.append(f"{holder}: {error.what}")
                 continue
             if sha256(data) != digest:
-                self._peers().drop(holder, "sent other bytes than were asked for")
+                self._peers.drop(holder, "sent other bytes than were asked for")
                 troubles.append(f"{holder}: other bytes")
                 continue
             await asyncio.to_thread(self._blobs.put, data, bytes_max=FETCH_BYTES_MAX)

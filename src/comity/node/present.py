@@ -32,7 +32,12 @@ def brief(view: View, anchored: Anchored) -> Json:
         "org": anchored.org,
         "state": state(view, anchored),
         "spec": kinds.to_json(anchored.record.spec),
-        "anchor": {"height": anchored.height, "time": anchored.time, "transaction": "0x" + anchored.tx_hash.hex(), "position": anchored.index},
+        "anchor": {
+            "height": anchored.height,
+            "time": anchored.time,
+            "transaction": "0x" + anchored.tx_hash.hex(),
+            "position": anchored.index,
+        },
     }
 
 
@@ -109,7 +114,8 @@ def record_page(view: View, anchored: Anchored, held: Callable[[Digest], int | N
         "referrers": [brief(view, view.records[d]) for d in reversed(referrers[-REFERRERS_MAX:])],
         "referrers_total": len(referrers),
         "blobs": [
-            {"role": role, "digest": digest, "bytes": held(digest), "held": held(digest) is not None} for role, digest in blobs(anchored)
+            {"role": role, "digest": digest, "bytes": held(digest), "held": held(digest) is not None}
+            for role, digest in blobs(anchored)
         ],
         "payload": _decoded(envelope.payload),
         "envelope": {
@@ -131,7 +137,11 @@ def blobs(anchored: Anchored) -> list[tuple[str, Digest]]:
     spec = anchored.record.spec
     found = [(role, Digest(value)) for role in VERSIONED_BLOBS if isinstance(value := getattr(spec, role, None), str)]
     found += [(f"update/{part.org}", part.update) for part in getattr(spec, "included", ())]
-    found += [(f"output/{name}", digest) for name, digest in getattr(spec, "outputs", {}).items()] if isinstance(spec, kinds.TaskReceipt) else []
+    found += (
+        [(f"output/{name}", digest) for name, digest in getattr(spec, "outputs", {}).items()]
+        if isinstance(spec, kinds.TaskReceipt)
+        else []
+    )
     return found
 
 
@@ -141,7 +151,13 @@ def study_page(view: View, study: Study) -> Json:
     spec = anchored.record.spec
     running = study.round if study.running else None
     phases = {"proposed": "waiting", "refused": "waiting", "done": "done", "concluded": "done"}
-    steps = {"commit": "training", "reveal": "revealing", "aggregate": "aggregating", "attest": "aggregating", "final": "done"}
+    steps = {
+        "commit": "training",
+        "reveal": "revealing",
+        "aggregate": "aggregating",
+        "attest": "aggregating",
+        "final": "done",
+    }
     return {
         "record": brief(view, anchored),
         "datasets": [b for d in getattr(spec, "datasets", ()) if (b := maybe_brief(view, d))],
@@ -186,11 +202,22 @@ def proposal_page(view: View, digest: Digest) -> Json:
         "need": proposal.need,
         "members": len(view.members),
         "votes": [
-            {"org": v.org, "choice": "approve" if v.approve else "refuse", "by": v.by, "because": v.because, "time": v.time}
+            {
+                "org": v.org,
+                "choice": "approve" if v.approve else "refuse",
+                "by": v.by,
+                "because": v.because,
+                "time": v.time,
+            }
             for v in proposal.votes.values()
         ],
         "evaluations": [
-            {"org": a.org, "record": a.digest, "rows": getattr(a.record.spec, "rows", 0), "metrics": dict(getattr(a.record.spec, "metrics", {}))}
+            {
+                "org": a.org,
+                "record": a.digest,
+                "rows": getattr(a.record.spec, "rows", 0),
+                "metrics": dict(getattr(a.record.spec, "metrics", {})),
+            }
             for a in evaluations
         ],
         "ready_at": proposal.ready_at,
@@ -211,7 +238,8 @@ def service_entry(view: View, digest: Digest) -> Json:
     service = view.services[digest]
     current = service.current
     return {
-        "record": brief(view, view.records[digest]), "name": service.name, "approvals": service.approvals, "time_lock_s": service.time_lock_s,
+        "record": brief(view, view.records[digest]), "name": service.name, "approvals": service.approvals,
+        "time_lock_s": service.time_lock_s,
         "model": maybe_brief(view, current.model if current else None), "proposal": current.proposal if current else None,
         "since": current.since if current else None, "serving": serving(view, digest, current.model if current else None),
         "predictions": sum(batch.count for batch in service.batches),
@@ -236,7 +264,12 @@ def lineage(view: View, focus: Digest) -> Json:
     shown = known[:LINEAGE_NODES_MAX]
     inside = set(shown)
     edges = [{"from": ref, "to": d} for d in shown for ref in view.records[d].record.refs if ref in inside]
-    return {"focus": focus, "nodes": [brief(view, view.records[d]) for d in shown], "edges": edges, "truncated": len(known) > len(shown)}
+    return {
+        "focus": focus,
+        "nodes": [brief(view, view.records[d]) for d in shown],
+        "edges": edges,
+        "truncated": len(known) > len(shown),
+    }
 
 
 def _reach(start: Digest, step: Callable[[Digest], Iterable[Digest]]) -> list[Digest]:
@@ -260,7 +293,11 @@ def task_page(view: View, digest: Digest) -> Json:
     """A task, the organisation that runs it (the owner of its inputs), and its receipt."""
     anchored = view.records[digest]
     receipt = task_receipt(view, digest)
-    return {"record": brief(view, anchored), "place": task_place(view, anchored), "receipt": brief(view, receipt) if receipt else None}
+    return {
+        "record": brief(view, anchored),
+        "place": task_place(view, anchored),
+        "receipt": brief(view, receipt) if receipt else None,
+    }
 
 
 def task_place(view: View, anchored: Anchored) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from comity.ledger.view import View
 from comity.ledger.view_types import Anchored
 from comity.node.errors import Conflict, NotFound
-from comity.record.types import Digest
 
 REF_CHARACTERS_MAX = 128
 NAMED_KINDS = ("dataset", "study", "model", "service", "app")
 CANDIDATES_SHOWN_MAX = 5
-_NAME = re.compile(r"(?:(?P<org>[a-z][a-z0-9-]{1,31})/)?(?P<name>[a-z][a-z0-9-]{0,63})(?:@(?P<version>[1-9][0-9]{0,8}))?\Z")
+_NAME = re.compile(
+    r"(?:(?P<org>[a-z][a-z0-9-]{1,31})/)?(?P<name>[a-z][a-z0-9-]{0,63})(?:@(?P<version>[1-9][0-9]{0,8}))?\Z"
+)
 
 
 def resolve(view: View, ref: str, *, org: str, kinds: Sequence[str] = ()) -> Anchored:
@@ -29,7 +30,11 @@ def resolve(view: View, ref: str, *, org: str, kinds: Sequence[str] = ()) -> Anc
             return found[0]
         if found:
             listed = ", ".join(f"{a.kind} {a.digest[:12]}" for a in found[:CANDIDATES_SHOWN_MAX])
-            raise Conflict(f"`{ref}` names {len(found)} records", why=listed, hint="use more characters of the digest, or org/name@version")
+            raise Conflict(
+                f"`{ref}` names {len(found)} records",
+                why=listed,
+                hint="use more characters of the digest, or org/name@version",
+            )
     raise NotFound(f"no {what} `{ref[:REF_CHARACTERS_MAX]}`", hint=f"comity ls {wanted[0]}")
 
 
@@ -41,7 +46,10 @@ def _by_name(view: View, ref: str, org: str, kinds: Sequence[str]) -> list[Ancho
     version = int(match["version"]) if match["version"] else None
     newest: dict[tuple[str, str], Anchored] = {}
     for anchored in view.named(match["name"]):
-        fits = match["org"] in (None, anchored.org) and version in (None, getattr(anchored.record.spec, "version", None))
+        fits = match["org"] in (None, anchored.org) and version in (
+            None,
+            getattr(anchored.record.spec, "version", None),
+        )
         if fits and anchored.kind in kinds:
             newest[anchored.org, anchored.kind] = anchored
     found = list(newest.values())

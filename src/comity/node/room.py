@@ -16,7 +16,9 @@ from comity.record.types import Digest
 from comity.store.blobs import BlobStore
 
 _T = TypeVar("_T")
-WORKER_LIMITS = Limits(cpu_s=3600, memory_bytes=8 << 30, processes=16, files_open=256, file_bytes=1 << 20, outputs_bytes=1 << 20)
+WORKER_LIMITS = Limits(
+    cpu_s=3600, memory_bytes=8 << 30, processes=16, files_open=256, file_bytes=1 << 20, outputs_bytes=1 << 20
+)
 """What a study's or a model's worker may use over its whole life; a task names its own limits."""
 
 

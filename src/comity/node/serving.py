@@ -70,8 +70,13 @@ class Serving:
     @asynccontextmanager
     async def open(cls, *, org: str, home: Home, room: Room, view: View) -> AsyncIterator[Serving]:
         """Read the log of receipts and serve; on leaving, stop the models and close the log."""
-        with Log.open(home.receipts) as durable, LmdbStore(home.local / "predictions", ("predictions",), KEPT_BYTES_MAX) as kept:
-            receipts = Receipts(durable, org=org, now=lambda: int(time.time()), entropy=os.urandom, apart=asyncio.to_thread)
+        with (
+            Log.open(home.receipts) as durable,
+            LmdbStore(home.local / "predictions", ("predictions",), KEPT_BYTES_MAX) as kept,
+        ):
+            receipts = Receipts(
+                durable, org=org, now=lambda: int(time.time()), entropy=os.urandom, apart=asyncio.to_thread
+            )
             serving = cls(org=org, room=room, view=view, receipts=receipts, kept=kept, key=home.key("blobs"))
             try:
                 yield serving
@@ -102,7 +107,9 @@ class Serving:
             raise NotFound(f"{model[:12]} is no model")
         data = await self._room.blob(artefact)
         try:
-            session = await Session.load(self._room.start, data, artefact, oip.signatures(spec.inputs), oip.signatures(spec.outputs))
+            session = await Session.load(
+                self._room.start, data, artefact, oip.signatures(spec.inputs), oip.signatures(spec.outputs)
+            )
         except ModelRefused as error:
             log.error("model %s is refused: %s", model[:12], error)
             self.refused.add((service, model))
@@ -122,10 +129,16 @@ class Serving:
         """The model's metadata (OIP)."""
         loaded = self._find(name)
         spec = self._view.records[loaded.model].record.spec
-        return oip.metadata(name, [str(getattr(spec, "version", 1))], loaded.session.inputs, loaded.session.outputs, self._features(loaded.model))
+        return oip.metadata(
+            name,
+            [str(getattr(spec, "version", 1))],
+            loaded.session.inputs,
+            loaded.session.outputs,
+            self._features(loaded.model),
+        )
 
     async def infer(self, name: str, body: bytes) -> tuple[dict[str, Any], Digest]:
-        """The answer and its receipt's digest. Raises `BadInference`, `NotReady`, or `ReceiptNotDurable`: then there is no answer."""
+        """The answer and its receipt's digest. Raises `BadInference`, `NotReady`, `ReceiptNotDurable`: then there is no answer."""
         loaded = self._find(name)
         service = self._service(name)
         request = oip.parse(body, loaded.session.inputs, loaded.session.outputs)
@@ -136,7 +149,12 @@ class Serving:
         await asyncio.to_thread(self._keep, request.inputs, request.parameters, response)
         try:
             receipt = await self._receipts.issue(
-                service=service, model=loaded.model, artefact=loaded.artefact, request=request.inputs, parameters=request.parameters, response=response
+                service=service,
+                model=loaded.model,
+                artefact=loaded.artefact,
+                request=request.inputs,
+                parameters=request.parameters,
+                response=response,
             )
         except Exception as error:
             self.trouble = str(error)

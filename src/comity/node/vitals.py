@@ -7,7 +7,7 @@ import time
 from comity.node.children import Children
 from comity.node.doctor import Check, Vitals, standard_checks
 from comity.node.home import Home
-from comity.node.node import Node, quorum
+from comity.node.node import Node, quorum, validators_at
 from comity.node.room import Sandboxes
 
 
@@ -15,12 +15,14 @@ def vitals_of(node: Node, children: Children, sandboxes: Sandboxes, home: Home) 
     """The standard checks of this node."""
 
     def validators() -> tuple[int, int, int]:
-        names = {m.name for m in node.view.members.values() if m.validator in node.genesis.validators}
+        names = set(validators_at(node.view, node.view.height + 1).values())
         present = names & {node.org, *node.peers.connected}
         return len(present), quorum(len(names)), len(names)
 
     def failures() -> list[str]:
-        return [f"{key}: {failure.because}" for key, failure in node.reconciler.failures.items() if failure.attempts > 2]
+        return [
+            f"{key}: {failure.because}" for key, failure in node.reconciler.failures.items() if failure.attempts > 2
+        ]
 
     return standard_checks(
         Vitals(

@@ -7,7 +7,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 import uvicorn
@@ -43,7 +42,9 @@ def application(node: Node, rpc: Rpc, metrics: Metrics, mounts: Sequence[Mount],
         app.router.routes.extend(mount(client))
 
     async def missing(request: Request, _: Exception) -> Response:
-        return failure(NotFound(f"no route {request.method} {request.url.path[:100]}", hint="docs/api.md lists them all"))
+        return failure(
+            NotFound(f"no route {request.method} {request.url.path[:100]}", hint="docs/api.md lists them all")
+        )
 
     app.add_exception_handler(404, missing)
     app.add_exception_handler(405, missing)
@@ -94,12 +95,24 @@ async def serve_http(app: ASGIApp, values: Mapping[str, Value]) -> AsyncIterator
     """Listen until left. Raises `BadConfig` for an address that is not ours to take."""
     host, port = str(values["host"].value), int(values["port"].value)
     if host not in LOOPBACK:
-        raise BadConfig(f"refusing to listen on {host}", why="the API has no TLS of its own", hint="put a TLS proxy in front, and keep host = 127.0.0.1")
+        raise BadConfig(
+            f"refusing to listen on {host}",
+            why="the API has no TLS of its own",
+            hint="put a TLS proxy in front, and keep host = 127.0.0.1",
+        )
     try:
-        sock = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128)
+        sock = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
+        )
     except OSError as error:
-        raise BadConfig(f"port {port} is not free", why=error.strerror or str(error), hint="stop the other process, or choose another --port") from error
-    config = uvicorn.Config(app, log_config=None, log_level=logging.WARNING, lifespan="off", access_log=False, timeout_graceful_shutdown=2)
+        raise BadConfig(
+            f"port {port} is not free",
+            why=error.strerror or str(error),
+            hint="stop the other process, or choose another --port",
+        ) from error
+    config = uvicorn.Config(
+        app, log_config=None, log_level=logging.WARNING, lifespan="off", access_log=False, timeout_graceful_shutdown=2
+    )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http")
     try:

@@ -69,7 +69,10 @@ class Stage:
             if expect:
                 self.say(f"exit {done.returncode}")
         if done.returncode != expect:
-            raise DemoError(f"`comity {shlex.join(words)}` ended with exit code {done.returncode}", why=(done.stderr or done.stdout or "").strip())
+            raise DemoError(
+                f"`comity {shlex.join(words)}` ended with exit code {done.returncode}",
+                why=(done.stderr or done.stdout or "").strip(),
+            )
         return done.stdout
 
     def data(self, org: str, *arguments: str) -> dict[str, object]:
@@ -126,7 +129,18 @@ def _add(stage: Stage, tables: demo_data.Tables) -> None:
         path = stage.work / name / "breast.csv"
         path.parent.mkdir()
         demo_data.write_csv(path, tables.columns, features, labels)
-        stage.run(name, "add", "dataset", f"{name}/breast.csv", "--purpose", "diagnosis", "--licence", "CC-BY-4.0", "--consent", "broad")
+        stage.run(
+            name,
+            "add",
+            "dataset",
+            f"{name}/breast.csv",
+            "--purpose",
+            "diagnosis",
+            "--licence",
+            "CC-BY-4.0",
+            "--consent",
+            "broad",
+        )
 
 
 def _train(stage: Stage) -> str:
@@ -147,7 +161,9 @@ def _train(stage: Stage) -> str:
 
 
 def _deploy(stage: Stage) -> None:
-    stage.act(3, f'The joint model is proposed for the service "{SERVICE}", evaluated at every site, voted on, deployed.')
+    stage.act(
+        3, f'The joint model is proposed for the service "{SERVICE}", evaluated at every site, voted on, deployed.'
+    )
     stage.run("northfield", "add", "service", SERVICE, "--approvals", "3", "--time-lock", "2")
     stage.run("northfield", "deploy", "breast-mlp@1", "--service", SERVICE, "--no-watch")
     proposals = stage.network.client("northfield").connection.get("/api/v1/records", kind="proposal")["records"]
@@ -181,7 +197,9 @@ def _tamper(stage: Stage) -> None:
     stage.act(6, "Someone changes one byte.")
     source, out = stage.work / "evidence.zip", io.BytesIO()
     with zipfile.ZipFile(source) as before, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as after:
-        target = max((n for n in before.namelist() if n.startswith("blobs/")), key=lambda n: before.getinfo(n).file_size)
+        target = max(
+            (n for n in before.namelist() if n.startswith("blobs/")), key=lambda n: before.getinfo(n).file_size
+        )
         for name in before.namelist():
             data = bytearray(before.read(name))
             if name == target:
@@ -192,11 +210,15 @@ def _tamper(stage: Stage) -> None:
 
 
 def _private(stage: Stage, tables: demo_data.Tables) -> None:
-    stage.say("\nRaw data stayed home: every file of every node searched for every patient's values, as text and as binary numbers.")
+    stage.say(
+        "\nRaw data stayed home: every file of every node searched for every patient's values, as text and as binary numbers."
+    )
     for owner, (features, _) in tables.hospitals.items():
         others = [org.name for org in stage.network.organisations if org.name != owner]
         searched, found = traces_of(features, [stage.network.root / name for name in others])
-        stage.say(f"  {owner:16}{len(features)} rows · {searched / 1e6:.1f} MB searched at {', '.join(others)} · {found} found")
+        stage.say(
+            f"  {owner:16}{len(features)} rows · {searched / 1e6:.1f} MB searched at {', '.join(others)} · {found} found"
+        )
         if found:
             raise DemoError(f"{found} rows of {owner} were found outside it")
 
@@ -204,13 +226,18 @@ def _private(stage: Stage, tables: demo_data.Tables) -> None:
 def _table(stage: Stage, tables: demo_data.Tables, study: str) -> None:
     code = load_study()
     pooled = _pool(tables)
-    alone = {n: demo_data.accuracy_alone(code, tables.columns, t, tables.held_out, ROUNDS) for n, t in tables.hospitals.items()}
+    alone = {
+        n: demo_data.accuracy_alone(code, tables.columns, t, tables.held_out, ROUNDS)
+        for n, t in tables.hospitals.items()
+    }
     together = _served_accuracy(stage, tables)
     everything = demo_data.accuracy_alone(code, tables.columns, pooled, tables.held_out, ROUNDS)
     figures = "  ".join(f"{name} {value:.3f}".replace("0.", ".") for name, value in alone.items())
     stage.say(f"\n{'':14}{'alone':56}{'together':11}pooled (for comparison only)")
     stage.say(f"{'accuracy':14}{figures:56}{together:<11.3f}{everything:.3f}")
-    stage.say(f"{'':14}on {len(tables.held_out[1])} held-out patients of no hospital; `together` is the service's own answers over HTTP; study {study[:12]}")
+    stage.say(
+        f"{'':14}on {len(tables.held_out[1])} held-out patients of no hospital; `together` is the service's own answers over HTTP"
+    )
 
 
 def _pool(tables: demo_data.Tables) -> tuple[object, object]:

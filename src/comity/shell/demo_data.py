@@ -51,7 +51,9 @@ def load(hospitals: Sequence[str]) -> Tables:
             break
     shuffled = [random.permutation(part) for part in parts]
     return Tables(
-        columns, (features[held], labels[held]), {name: (features[part], labels[part]) for name, part in zip(hospitals, shuffled, strict=True)}
+        columns,
+        (features[held], labels[held]),
+        {name: (features[part], labels[part]) for name, part in zip(hospitals, shuffled, strict=True)},
     )
 
 
@@ -63,7 +65,9 @@ def write_csv(path: Path, columns: Sequence[str], features: Any, labels: Any) ->
         writer.writerows([*map(repr, map(float, row)), int(label)] for row, label in zip(features, labels, strict=True))
 
 
-def accuracy_alone(study: ModuleType, columns: list[str], train: tuple[Any, Any], test: tuple[Any, Any], rounds: int) -> float:
+def accuracy_alone(
+    study: ModuleType, columns: list[str], train: tuple[Any, Any], test: tuple[Any, Any], rounds: int
+) -> float:
     """What the same code reaches on one table, without anyone else: trained for as many rounds, scored on `test`."""
     weights = study.init(STUDY_SEED, columns)
     for index in range(1, rounds + 1):

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from comity.ledger.genesis import Genesis, Member
 from comity.node.home import Home, create, install_genesis
@@ -95,7 +96,13 @@ class Network:
             install_genesis(home, genesis, self.digest)
 
     def _create(self, name: str) -> Home:
-        home = create(self.root / name, org=name, port=self.port_of(name), person=f"dev@{name}", entropy=lambda key: dev_entropy(name, key))
+        home = create(
+            self.root / name,
+            org=name,
+            port=self.port_of(name),
+            person=f"dev@{name}",
+            entropy=lambda key: dev_entropy(name, key),
+        )
         (home.root / "DEV").touch()
         return home
 
@@ -148,7 +155,9 @@ class Network:
                 if last.connected >= peers:
                     return
             time.sleep(0.1)
-        raise DevError(f"the node of {name} was not ready within {READY_S_MAX:.0f} s", why=f"{last} {self.log_tail(name)}")
+        raise DevError(
+            f"the node of {name} was not ready within {READY_S_MAX:.0f} s", why=f"{last} {self.log_tail(name)}"
+        )
 
     def log_tail(self, name: str, lines: int = 6) -> str:
         path = self.home(name).logs / "node.log"
@@ -177,7 +186,7 @@ class Network:
                 process.kill()
                 process.wait()
 
-    def __enter__(self) -> Network:
+    def __enter__(self) -> Self:
         self.create()
         try:
             self.start()
@@ -196,7 +205,11 @@ def _check_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise DevError(f"port {port} is taken", why=f"{error.strerror}; by {_owner(port)}", hint="choose another base with --port") from error
+            raise DevError(
+                f"port {port} is taken",
+                why=f"{error.strerror}; by {_owner(port)}",
+                hint="choose another base with --port",
+            ) from error
 
 
 def _owner(port: int) -> str:
@@ -207,7 +220,7 @@ def _owner(port: int) -> str:
         if needle.strip() in fields[1] + " " and fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
             for entry in Path("/proc").glob("[0-9]*/fd/*"):
                 with contextlib.suppress(OSError):
-                    if os.readlink(entry) == f"socket:[{fields[9]}]":
+                    if str(entry.readlink()) == f"socket:[{fields[9]}]":
                         pid = entry.parts[2]
                         return f"process {pid} ({Path('/proc', pid, 'comm').read_text().strip()})"
     return "another process"

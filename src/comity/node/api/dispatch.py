@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
@@ -49,7 +48,10 @@ class Entry:
 
 def build(node: Node, entries: Sequence[Entry]) -> list[Route]:
     """Starlette routes for the entries."""
-    return [Route(entry.path, _endpoint(node, entry), methods=[entry.method], name=f"{entry.method} {entry.path}") for entry in entries]
+    return [
+        Route(entry.path, _endpoint(node, entry), methods=[entry.method], name=f"{entry.method} {entry.path}")
+        for entry in entries
+    ]
 
 
 def _endpoint(node: Node, entry: Entry) -> Callable[[Request], Awaitable[Response]]:

@@ -87,10 +87,16 @@ async def add_dataset(node: Node, request: Request) -> Any:
     query = request.query_params
     for name in ("name", "purpose", "licence", "consent"):
         if not query.get(name):
-            raise BadRequest(f"a dataset needs `{name}`", hint="comity add dataset FILE --purpose … --licence … --consent …")
+            raise BadRequest(
+                f"a dataset needs `{name}`", hint="comity add dataset FILE --purpose … --licence … --consent …"
+            )
     async with upload_of(request, bytes_max=TABLE_BYTES_MAX) as file:
         digest = await node.desk.add_dataset(
-            file, name=query["name"], purposes=query.getlist("purpose"), licence=query["licence"], consent=query["consent"]
+            file,
+            name=query["name"],
+            purposes=query.getlist("purpose"),
+            licence=query["licence"],
+            consent=query["consent"],
         )
     return _brief(node, digest)
 
@@ -103,7 +109,9 @@ async def add_blob(node: Node, request: Request) -> Any:
 
 async def grant(node: Node, request: Request) -> Any:
     body = await body_of(request, GrantBody)
-    return _brief(node, await node.desk.grant(dataset=body.dataset, to=body.to, purposes=body.purposes, until=body.until))
+    return _brief(
+        node, await node.desk.grant(dataset=body.dataset, to=body.to, purposes=body.purposes, until=body.until)
+    )
 
 
 async def revoke(node: Node, request: Request) -> Any:
@@ -131,7 +139,9 @@ async def task(node: Node, request: Request) -> Any:
 
 async def vote(node: Node, request: Request) -> Any:
     body = await body_of(request, VoteBody)
-    return _brief(node, await node.desk.vote(about=body.about, choice=body.choice, because=body.because, person=person(request)))
+    return _brief(
+        node, await node.desk.vote(about=body.about, choice=body.choice, because=body.because, person=person(request))
+    )
 
 
 async def service(node: Node, request: Request) -> Any:
