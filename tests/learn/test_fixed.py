@@ -20,7 +20,7 @@ ARRAYS = npst.arrays(np.float64, SHAPES, elements=FLOATS)
 
 
 @given(st.dictionaries(NAMES, ARRAYS, min_size=1, max_size=5))
-def test_round_trip(arrays: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+def test_round_trip(arrays: dict[str, np.ndarray]) -> None:
     blob = fixed.encode(fixed.from_floats(arrays))
     back = fixed.decode(blob)
     assert fixed.encode(back) == blob
@@ -41,7 +41,7 @@ def test_what_fixed_point_cannot_hold_is_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("values", [np.array(["x"]), np.array([1 + 2j]), np.array([None], dtype=object)])
-def test_only_numbers(values: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_only_numbers(values: np.ndarray) -> None:
     with pytest.raises(MalformedWeights, match="not numbers"):
         fixed.from_floats({"v": values})
 

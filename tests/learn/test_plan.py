@@ -297,7 +297,7 @@ def test_a_proposed_model_is_evaluated_on_each_of_our_datasets_once() -> None:
     them.world.view.proposals[name] = Proposal(name, "north", "deploy", 3, service, them.study.model, them.world.now)
     for _ in range(6):
         them.step()
-    evaluations = [a for a in them.world.view.of_kind("evaluation")]
+    evaluations = them.world.view.of_kind("evaluation")
     assert sorted(a.org for a in evaluations) == sorted(HOSPITALS)
     model = them.world.view.records[them.study.model].record.spec
     assert isinstance(model, kinds.Model)

@@ -21,7 +21,7 @@ from comity.learn.rules import Rule, Update
 BASE = fixed.encode(fixed.from_floats({"a": np.zeros((3, 4)), "b": np.zeros(5)}))
 
 
-def blob(a: np.ndarray, b: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def blob(a: np.ndarray, b: np.ndarray) -> bytes:
     return fixed.encode(fixed.from_floats({"a": a, "b": b}))
 
 
@@ -35,7 +35,7 @@ def updates(count: int, seed: int = 0, scale: float = 1.0) -> dict[str, Update]:
     }
 
 
-def flat(data: bytes) -> np.ndarray:  # type: ignore[type-arg]
+def flat(data: bytes) -> np.ndarray:
     return np.concatenate([array.ravel() for array in fixed.to_floats(fixed.decode(data)).values()])
 
 
@@ -197,7 +197,8 @@ import hashlib, numpy as np
 from comity.learn import fixed, rules
 random = np.random.default_rng(1)
 base = fixed.encode(fixed.from_floats({"w": np.zeros(5000)}))
-ups = {f"o{i}": rules.Update(int(random.integers(1, 99)), fixed.encode({"w": random.integers(-2**40, 2**40, 5000)})) for i in range(7)}
+blobs = [fixed.encode({"w": random.integers(-2**40, 2**40, 5000)}) for _ in range(7)]
+ups = {f"o{i}": rules.Update(i + 1, blob) for i, blob in enumerate(blobs)}
 for name, f in [("mean", 0), ("norm-bound", 1), ("median", 1), ("trimmed-mean", 1), ("multi-krum", 1)]:
     print(name, hashlib.sha256(rules.aggregate(rules.Rule(name, f), base, ups).blob).hexdigest())
 """
