@@ -330,7 +330,9 @@ class Chain(Archive):
         self._rewind()
         environment = self._environment()
         if timestamp is not None:
-            environment = replace(environment, height=environment.height + 1, timestamp=max(timestamp, environment.timestamp))
+            environment = replace(
+                environment, height=environment.height + 1, timestamp=max(timestamp, environment.timestamp)
+            )
         return self._executor.call(message, environment)
 
     def estimate_gas(self, message: Message) -> int:
