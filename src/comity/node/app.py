@@ -77,8 +77,11 @@ async def _live(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with assembled(home, genesis, values, journal) as (node, children):
-        rpc = Rpc(node.chain, submit=node.runtime.submit, next_nonce=node.runtime.next_nonce, chain_id=genesis.chain_id)
-        metrics = Metrics()
+        metrics = node.metrics
+        rpc = Rpc(
+            node.chain, submit=node.runtime.submit, next_nonce=node.runtime.next_nonce, chain_id=genesis.chain_id,
+            pending=node.runtime.pending, peers=lambda: len(node.peers.connected), on_call=metrics.rpc_called,
+        )  # fmt: skip
         async with serve_http(application(node, rpc, metrics, mounts, int(values["port"].value)), values):
             log.info("%s is up: %s, height %d", node.org, node.url, node.view.height)
             await _until(stop, node, children)
@@ -108,10 +111,11 @@ async def assembled(
 ) -> AsyncIterator[tuple[Node, Children]]:
     """All parts of a node but HTTP, running; stopped in reverse at the end."""
     async with AsyncExitStack() as stack:
-        org, known_as, hub = str(values["org"].value), genesis_hash(genesis), Hub()
+        org, known_as = str(values["org"].value), genesis_hash(genesis)
+        hub, metrics = Hub(), Metrics(time.time)
         blobs = BlobStore(home.blobs, home.key("blobs"))
         local = LocalState(stack.enter_context(LmdbStore(home.local / "state", TABLES, LOCAL_BYTES_MAX)))
-        children, sign, chain = await _processes(stack, home, genesis, org, known_as)
+        children, sign, chain = await _processes(stack, home, genesis, org, known_as, metrics)
         view, addresses = View(genesis.members), await sign.addresses()
         identity = Identity(known_as, await sign.peer(public_key(home.key("peer"))), org)
         me = Local(org, Address(addresses.org), home.key("peer"), identity)
@@ -122,7 +126,9 @@ async def assembled(
         )  # fmt: skip
         sandboxes = Sandboxes(home.tokens)
         room = Room(blobs, local, sandboxes)
-        serving = await stack.enter_async_context(Serving.open(org=org, home=home, room=room, view=view))
+        serving = await stack.enter_async_context(
+            Serving.open(org=org, home=home, room=room, view=view, counted=metrics.predicted)
+        )
         controllers = Controllers(
             org=org, view=view, local=local, blobs=blobs, room=room, serving=serving, sandboxes=sandboxes, values=values
         )
@@ -137,12 +143,14 @@ async def assembled(
         follower = Follower(view, chain, genesis.chain_id, anchors=anchors, hub=hub, changed=reconciler.wake, org=org)
         await follower.refold()
         runtime.on_commit(follower.committed)
+        runtime.on_commit(metrics.committed)
+        metrics.read_from(runtime, peers)
         node = Node(
             org=org, url=f"http://{values['host'].value}:{values['port'].value}", dev=(home.root / "DEV").exists(),
             since=int(time.time()), genesis=genesis, genesis_hash=known_as, values=values, view=view, chain=chain,
             runtime=runtime, peers=peers, blobs=blobs, local=local, desk=desk, serving=serving,
             auth=Auth.load(home.tokens, now=time.time, secret=lambda: secrets.token_urlsafe(32)),
-            doctor=Doctor(()), hub=hub, journal=journal, reconciler=reconciler,
+            doctor=Doctor(()), hub=hub, metrics=metrics, journal=journal, reconciler=reconciler,
         )  # fmt: skip
         node.doctor = Doctor(vitals_of(node, children, sandboxes, home))
         await _begin(stack, node)
@@ -205,14 +213,14 @@ class _Links:
 
 
 async def _processes(
-    stack: AsyncExitStack, home: Home, genesis: Genesis, org: str, known_as: Hash32
+    stack: AsyncExitStack, home: Home, genesis: Genesis, org: str, known_as: Hash32, metrics: Metrics
 ) -> tuple[Children, signer.SignerClient, executor.ChainClient]:
     """The signer and the executor, supervised."""
     signing, executing = Channel("signer"), Channel("executor")
     sign = signer.SignerClient(signing)
     chain = executor.ChainClient(executing)
     signing_with = signer.arguments(home.keys, home.votes, org=org, chain_id=genesis.chain_id, genesis=known_as)
-    children = Children(home.logs)
+    children = Children(home.logs, on_restart=metrics.restarted)
     stack.push_async_callback(children.stop)
     await children.start([
         Child("signer", signing_with, signing, ready=sign.addresses),

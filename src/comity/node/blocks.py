@@ -66,7 +66,8 @@ def _summary(node: Node, sealed: SealedBlock) -> Json:
         "height": int(header.height), "hash": _hex(blocks.header_hash(header)), "parent": _hex(header.parent),
         "time": header.timestamp,
         "proposer": _org_of(node, header.coinbase), "round": sealed.seals.round, "seals": len(sealed.seals.signatures),
-        "validators": len(validators_at(node.view, header.height)), "transactions": len(sealed.block.transactions), "gas_used": header.gas_used,
+        "validators": len(validators_at(node.view, header.height)), "transactions": len(sealed.block.transactions),
+        "gas_used": header.gas_used,
     }  # fmt: skip
 
 

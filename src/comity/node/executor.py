@@ -20,6 +20,7 @@ from comity.ledger.chain import TABLES, Chain, Committed
 from comity.ledger.errors import Divergence, InvalidBlock, LedgerError, Reverted
 from comity.ledger.executor import CallResult, Message, RevmExecutor
 from comity.ledger.genesis import Genesis
+from comity.ledger.selfcheck import self_check
 from comity.ledger.state import AccountProof
 from comity.ledger.types import ZERO_ADDRESS, Account, Block, Receipt, SealedBlock, Transaction, ValidatorSet
 from comity.node import wire
@@ -291,6 +292,7 @@ def open_chain(ledger: Path, genesis: Genesis) -> tuple[Chain, LmdbStore]:
     def rule(transaction: Transaction) -> None:
         anchoring.check(transaction, registry.members)
 
+    self_check()
     engine = RevmExecutor(genesis.chain_id, genesis.gas_limit)
     return Chain(
         store, engine, genesis, installation=installation(genesis), rule=rule, validators=registry.follow

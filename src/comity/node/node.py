@@ -23,6 +23,7 @@ from comity.node.errors import Busy
 from comity.node.events import Hub, Journal
 from comity.node.executor import ChainClient
 from comity.node.local import LocalState
+from comity.node.metrics import Metrics
 from comity.node.peers import Peers
 from comity.node.reconcile import Reconciler
 from comity.node.runtime import Runtime
@@ -58,6 +59,7 @@ class Node:
     auth: Auth
     doctor: Doctor
     hub: Hub
+    metrics: Metrics
     journal: Journal
     reconciler: Reconciler
 

@@ -197,6 +197,16 @@ class Runtime:
         account = (await self._chain.accounts([sender]))[sender]
         return self.replica.pool.next_nonce(sender, account)
 
+    @property
+    def height(self) -> int:
+        """Of the head."""
+        return self.replica.height
+
+    @property
+    def waiting(self) -> int:
+        """How many transactions wait in our pool."""
+        return len(self.replica.pool)
+
     def pending(self, hash32: Hash32) -> Transaction | None:
         """A transaction that waits in our pool."""
         return self.replica.pool.get(hash32)

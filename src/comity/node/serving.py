@@ -57,18 +57,31 @@ class _Loaded:
 class Serving:
     """Build it with `open`."""
 
-    def __init__(self, *, org: str, room: Room, view: View, receipts: Receipts, kept: LmdbStore, key: bytes) -> None:
+    def __init__(
+        self,
+        *,
+        org: str,
+        room: Room,
+        view: View,
+        receipts: Receipts,
+        kept: LmdbStore,
+        key: bytes,
+        counted: Callable[[str], None],
+    ) -> None:
         self._org, self._room, self._view = org, room, view
         self._receipts, self._kept, self._cipher = receipts, kept, AESGCM(key)
         self._sessions: dict[Digest, _Loaded] = {}
         self.refused: set[tuple[Digest, Digest]] = set()
         self.trouble = ""
         """Why receipts could not be kept last time; empty while they can."""
+        self._counted = counted
         self._changed: Callable[[], None] = lambda: None
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, *, org: str, home: Home, room: Room, view: View) -> AsyncIterator[Serving]:
+    async def open(
+        cls, *, org: str, home: Home, room: Room, view: View, counted: Callable[[str], None]
+    ) -> AsyncIterator[Serving]:
         """Read the log of receipts and serve; on leaving, stop the models and close the log."""
         with (
             Log.open(home.receipts) as durable,
@@ -77,7 +90,9 @@ class Serving:
             receipts = Receipts(
                 durable, org=org, now=lambda: int(time.time()), entropy=os.urandom, apart=asyncio.to_thread
             )
-            serving = cls(org=org, room=room, view=view, receipts=receipts, kept=kept, key=home.key("blobs"))
+            serving = cls(
+                org=org, room=room, view=view, receipts=receipts, kept=kept, key=home.key("blobs"), counted=counted
+            )
             try:
                 yield serving
             finally:
@@ -160,6 +175,7 @@ class Serving:
             self.trouble = str(error)
             raise
         self.trouble = ""
+        self._counted(name)
         if receipt.sequence % 64 == 0:
             self._changed()
         return {**answer, "parameters": {"receipt": receipt.digest}}, receipt.digest
