@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from comity.ledger.errors import Reverted, TooMuch, UnknownBlock
 from comity.ledger.executor import Message
 from comity.ledger.revert import reason
 from comity.ledger.transaction import TRANSACTION_GAS_MAX
-from comity.ledger.types import ZERO_ADDRESS, Block, Transaction
+from comity.ledger.types import ZERO_ADDRESS, Block, Receipt, Transaction
 from comity.node import hexes
 from comity.node.errors import BadRequest
 from comity.node.executor import ChainClient
@@ -35,6 +36,7 @@ FEE_HISTORY_MAX = 1024
 TOPICS_MAX = 4
 ALTERNATIVES_MAX = 1000
 PROOF_SLOTS_MAX = 1024
+BLOCKS_KEPT_MAX = 16
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
 REVERTED, SERVER_ERROR, LIMIT_EXCEEDED = 3, -32000, -32005
@@ -47,6 +49,14 @@ class _Refused(Exception):
     def __init__(self, code: int, message: str, more: Any = None) -> None:
         super().__init__(message)
         self.code, self.message, self.more = code, message, more
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    hash: Hash32
+    block: Block
+    transactions: tuple[Transaction, ...]
+    receipts: tuple[Receipt, ...]
 
 
 class Rpc:
@@ -66,6 +76,8 @@ class Rpc:
         """`pending`: a transaction waiting in our pool. `on_call`: told of each known method, for the metrics."""
         self._chain, self._submit, self._next_nonce = chain, submit, next_nonce
         self._chain_id, self._pending, self._peers, self._on_call = chain_id, pending, peers, on_call
+        self._filling = asyncio.Lock()
+        self._cache: dict[int, _Stored] = {}
         self._methods: dict[str, Callable[..., Awaitable[Any]]] = {
             name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")
         }
@@ -244,21 +256,18 @@ class Rpc:
         if place is None:
             waiting = self._pending(hash32)
             return None if waiting is None else self._with_chain(hexes.transaction_json(waiting, None))
-        block = (await self._chain.block(place.height)).block
-        transaction = (await self._chain.transactions(place.height))[place.index]
-        where = (header_hash(block.header), place.height, place.index)
-        return self._with_chain(hexes.transaction_json(transaction, where))
+        stored = await self._stored(place.height)
+        where = (stored.hash, place.height, place.index)
+        return self._with_chain(hexes.transaction_json(stored.transactions[place.index], where))
 
     async def do_eth_getTransactionReceipt(self, wanted: Any) -> dict[str, Any] | None:  # noqa: N802
         place = await self._chain.place(Hash32(parse_data(wanted, "the hash", 32)))
         if place is None:
             return None
-        block = (await self._chain.block(place.height)).block
-        receipts = await self._chain.receipts(place.height)
-        transaction = (await self._chain.transactions(place.height))[place.index]
-        first_log = sum(len(receipt.logs) for receipt in receipts[: place.index])
-        where = (header_hash(block.header), place.height, place.index)
-        return hexes.receipt_json(receipts[place.index], transaction, where, first_log)
+        stored, index = await self._stored(place.height), place.index
+        first_log = sum(len(receipt.logs) for receipt in stored.receipts[:index])
+        where = (stored.hash, place.height, index)
+        return hexes.receipt_json(stored.receipts[index], stored.transactions[index], where, first_log)
 
     async def do_eth_sendRawTransaction(self, raw: Any) -> str:  # noqa: N802
         return data(await self._submit(parse_data(raw, "the transaction")))
@@ -310,14 +319,26 @@ class Rpc:
             raise BadRequest("the second parameter is true or false")
         if height is None:
             return None
-        block: Block = (await self._chain.block(height)).block
-        shape = hexes.block_json(block, await self._chain.transactions(height) if full else None)
+        stored = await self._stored(height)
+        shape = hexes.block_json(stored.block, stored.transactions if full else None)
         if full:
             shape["transactions"] = [self._with_chain(transaction) for transaction in shape["transactions"]]
         return shape
 
     async def _count(self, height: int | None) -> str | None:
-        return None if height is None else quantity(len((await self._chain.block(height)).block.transactions))
+        return None if height is None else quantity(len((await self._stored(height)).transactions))
+
+    async def _stored(self, height: int) -> _Stored:
+        """A committed block, which never changes; the latest few asked for are kept, since a crowd asks for the same one."""
+        async with self._filling:
+            found = self._cache.get(height)
+            if found is None:
+                block = (await self._chain.block(height)).block
+                transactions, receipts = await self._chain.transactions(height), await self._chain.receipts(height)
+                found = self._cache[height] = _Stored(header_hash(block.header), block, transactions, receipts)
+                if len(self._cache) > BLOCKS_KEPT_MAX:
+                    del self._cache[next(iter(self._cache))]
+            return found
 
     def _with_chain(self, transaction: dict[str, Any]) -> dict[str, Any]:
         return {**transaction, "chainId": quantity(self._chain_id)}
