@@ -47,7 +47,7 @@ ORGS = ("northfield", "riverside", "lakeside", "health-office")
 HOSPITALS = ORGS[:3]
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The contract reverted, with its reason."""
 
 
@@ -204,8 +204,8 @@ class Consortium:
     ) -> dict[str, Any]:
         spec = {
             "name": "breast-mlp", "code": sha256(b"code"), "code_lines": 42, "initial": sha256(b"initial"),
-            "datasets": list(datasets), "roster": list(roster), "purpose": "diagnosis", "rule": {"name": "mean", "f": 0}, "rounds": 2, "quorum": 2,
-            "round_timeout_s": 60, "privacy": "none", "seed": 7,
+            "datasets": list(datasets), "roster": list(roster), "purpose": "diagnosis", "rule": {"name": "mean", "f": 0},
+            "rounds": 2, "quorum": 2, "round_timeout_s": 60, "privacy": "none", "seed": 7,
         }  # fmt: skip
         return spec | changes
 
