@@ -76,10 +76,10 @@ class FakeNode:
             ("GET", "records", self.records), ("POST", "records/{ref:path}/verify", self.verify), ("GET", "records/{ref:path}", self.record),
             ("GET", "lineage/{ref:path}", self.lineage), ("GET", "inbox", self.inbox), ("POST", "datasets", self.add_dataset),
             ("POST", "blobs", self.add_blob), ("POST", "grants", self.grant), ("POST", "revocations", self.revocation),
-            ("POST", "studies", self.add_study), ("GET", "studies/{ref:path}", lambda r, _: self.world.study(self.find(r))),
-            ("POST", "tasks", self.add_task), ("GET", "tasks/{ref:path}", lambda r, _: self.task(self.find(r))),
+            ("POST", "studies", self.add_study), ("GET", "studies/{ref:path}", lambda r, _: self.world.study(self.find(r, "study"))),
+            ("POST", "tasks", self.add_task), ("GET", "tasks/{ref:path}", lambda r, _: self.task(self.find(r, "task"))),
             ("POST", "votes", self.vote), ("POST", "proposals", self.add_proposal),
-            ("GET", "proposals/{ref:path}", lambda r, _: self.world.proposal(self.find(r))),
+            ("GET", "proposals/{ref:path}", lambda r, _: self.world.proposal(self.find(r, "proposal"))),
             ("POST", "services", self.add_service), ("GET", "services", self.services),
             ("GET", "ledger", self.ledger), ("GET", "ledger/{height:int}", self.block),
         ]  # fmt: skip
@@ -208,14 +208,16 @@ class FakeNode:
     def _digest(self, kind: str) -> str:
         return str(self.world.of(kind)[0]["digest"])
 
-    def find(self, request: Request) -> str:
-        return self.resolve(request.path_params["ref"])
+    def find(self, request: Request, kind: str = "") -> str:
+        return self.resolve(request.path_params["ref"], kind)
 
-    def resolve(self, ref: str) -> str:
+    def resolve(self, ref: str, kind: str = "") -> str:
         org, _, name = ref.rpartition("/")
         found = []
         for brief in self.world.briefs:
             spec = brief["spec"]
+            if kind not in ("", brief["kind"]):
+                continue
             title = f"{spec.get('name')}@{spec['version']}" if "version" in spec else spec.get("name")
             if brief["digest"].startswith(ref) and len(ref) >= 4:
                 return str(brief["digest"])

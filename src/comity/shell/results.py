@@ -13,7 +13,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all results."""
 
 
-class Anchor(Value):
+class Anchor(Value, frozen=True, kw_only=True):
     """Where a record stands: `transaction` is its hash, `position` its place in the block, `time` unix seconds."""
 
     height: int
@@ -22,7 +22,7 @@ class Anchor(Value):
     position: int
 
 
-class Record(Value):
+class Record(Value, frozen=True, kw_only=True):
     """A signed record in brief; `spec` as `docs/records.md` has it for its kind."""
 
     digest: str
@@ -46,7 +46,7 @@ class Record(Value):
         return self.digest
 
 
-class Blob(Value):
+class Blob(Value, frozen=True, kw_only=True):
     """An artefact that a record names: `bytes` and the content are known where it is `held`."""
 
     role: str
@@ -55,7 +55,7 @@ class Blob(Value):
     held: bool
 
 
-class RecordPage(Value):
+class RecordPage(Value, frozen=True, kw_only=True):
     """A record with what it names, what names it (newest first, 200 at most), and the bytes that were signed."""
 
     record: Record
@@ -68,7 +68,7 @@ class RecordPage(Value):
     envelope: dict[str, Any]
 
 
-class Check(Value):
+class Check(Value, frozen=True, kw_only=True):
     """One finding of `doctor`: `ok` is None where a check that it depends on failed."""
 
     code: str
@@ -80,7 +80,7 @@ class Check(Value):
     depends_on: list[str]
 
 
-class LedgerStatus(Value):
+class LedgerStatus(Value, frozen=True, kw_only=True):
     """This node's view of the chain; `age_s` is the age of its newest block, `halted` why the replica stopped."""
 
     chain_id: int
@@ -95,26 +95,26 @@ class LedgerStatus(Value):
     halted: str | None
 
 
-class Peers(Value):
+class Peers(Value, frozen=True, kw_only=True):
     connected: int
     known: int
 
 
-class RunningWork(Value):
+class RunningWork(Value, frozen=True, kw_only=True):
     name: str
     about: str
     title: str
     since: int
 
 
-class Predictions(Value):
+class Predictions(Value, frozen=True, kw_only=True):
     """Predictions answered here; `pending` ones have a receipt whose batch is not yet anchored."""
 
     total: int
     pending: int
 
 
-class Status(Value):
+class Status(Value, frozen=True, kw_only=True):
     org: str
     person: str
     version: str
@@ -131,7 +131,7 @@ class Status(Value):
     predictions: Predictions
 
 
-class Finding(Value):
+class Finding(Value, frozen=True, kw_only=True):
     """One step of a verification."""
 
     name: str
@@ -139,7 +139,7 @@ class Finding(Value):
     detail: str
 
 
-class Verification(Value):
+class Verification(Value, frozen=True, kw_only=True):
     """The outcome of `verify`: true in a condition when every finding is ok."""
 
     verified: bool
@@ -151,7 +151,7 @@ class Verification(Value):
         return self.verified
 
 
-class Seat(Value):
+class Seat(Value, frozen=True, kw_only=True):
     """An organisation on a study's roster and its choice so far (`approve`, `refuse` or None)."""
 
     org: str
@@ -160,12 +160,12 @@ class Seat(Value):
     because: str | None
 
 
-class RefusedUpdate(Value):
+class RefusedUpdate(Value, frozen=True, kw_only=True):
     org: str
     because: str
 
 
-class Round(Value):
+class Round(Value, frozen=True, kw_only=True):
     """A closed round: who took part, whose update the rule refused, whose validator re-computed the aggregate."""
 
     index: int
@@ -181,7 +181,7 @@ class Round(Value):
     time: int
 
 
-class Study(Value):
+class Study(Value, frozen=True, kw_only=True):
     record: Record
     datasets: list[Record]
     roster: list[Seat]
@@ -198,7 +198,7 @@ class Study(Value):
         return self.record.digest
 
 
-class Task(Value):
+class Task(Value, frozen=True, kw_only=True):
     record: Record
     place: str
     receipt: Record | None
@@ -207,7 +207,7 @@ class Task(Value):
         return self.record.digest
 
 
-class CastVote(Value):
+class CastVote(Value, frozen=True, kw_only=True):
     org: str
     choice: str
     by: str
@@ -215,7 +215,7 @@ class CastVote(Value):
     time: int
 
 
-class SiteEvaluation(Value):
+class SiteEvaluation(Value, frozen=True, kw_only=True):
     """One organisation's measurement of a proposed model on its own data; metrics are decimal strings."""
 
     org: str
@@ -224,7 +224,7 @@ class SiteEvaluation(Value):
     metrics: dict[str, str]
 
 
-class Proposal(Value):
+class Proposal(Value, frozen=True, kw_only=True):
     record: Record
     service: Record | None
     model: Record | None
@@ -244,7 +244,7 @@ class Proposal(Value):
         return self.record.digest
 
 
-class Decision(Value):
+class Decision(Value, frozen=True, kw_only=True):
     """An entry of the inbox: a study or a proposal."""
 
     record: Record
@@ -252,7 +252,7 @@ class Decision(Value):
     proposal: Proposal | None
 
 
-class Service(Value):
+class Service(Value, frozen=True, kw_only=True):
     record: Record
     name: str
     approvals: int
@@ -264,7 +264,7 @@ class Service(Value):
     predictions: int
 
 
-class Member(Value):
+class Member(Value, frozen=True, kw_only=True):
     name: str
     here: bool = msgspec.field(name="self")
     org: str
@@ -275,21 +275,21 @@ class Member(Value):
     height: int | None
 
 
-class Edge(Value):
+class Edge(Value, frozen=True, kw_only=True):
     """Data flows from the record called `start` to `end`, which names it."""
 
     start: str = msgspec.field(name="from")
     end: str = msgspec.field(name="to")
 
 
-class Lineage(Value):
+class Lineage(Value, frozen=True, kw_only=True):
     focus: str
     nodes: list[Record]
     edges: list[Edge]
     truncated: bool
 
 
-class Block(Value):
+class Block(Value, frozen=True, kw_only=True):
     height: int
     hash: str
     parent: str
@@ -302,7 +302,7 @@ class Block(Value):
     gas_used: int
 
 
-class Prediction(Value):
+class Prediction(Value, frozen=True, kw_only=True):
     """An answer and the digest of its receipt; `outputs` by name, as nested lists or a single value."""
 
     outputs: dict[str, Any]

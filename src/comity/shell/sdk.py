@@ -46,6 +46,14 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.connection.url!r})"
 
+    def get(self, path: str, **query: str | int | Sequence[str] | None) -> Any:
+        """The `data` of any GET route of docs/api.md, as plain JSON."""
+        return self.connection.get(path, **query)
+
+    def post(self, path: str, body: object = None) -> Any:
+        """The `data` of any POST route of docs/api.md whose body is JSON."""
+        return self.connection.post(path, body)
+
     # The node
 
     def status(self) -> results.Status:
@@ -114,7 +122,7 @@ class Client:
         consent: str,
         target: str | None = None,
     ) -> results.Record:
-        """Give the node a table (CSV or Parquet, up to 1 GiB). Its bytes stay there; a record with a salted commitment is anchored."""
+        """Give the node a table (CSV or Parquet, up to 1 GiB). Its bytes stay there; a salted commitment is anchored."""
         query = {"name": name, "purpose": list(purposes), "licence": licence, "consent": consent, "target": target}
         return _as(results.Record, self._upload("/api/v1/datasets", source, query))
 

@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 
+from comity.record.types import Hash32
 from comity.shell.cli.speak import connect
 from comity.shell.errors import BadUsage, NodeFault, Refused, VerificationFailed
 from comity.shell.render import words
@@ -47,7 +48,7 @@ def verify(talk: Talk, org: str | None, bundle: str, genesis: str) -> int:
 
     began = time.monotonic()
     try:
-        report = evidence.verify(evidence.read_zip(Path(bundle)), trusted[1])
+        report = evidence.verify(evidence.read_zip(Path(bundle)), Hash32(bytes.fromhex(trusted[1])))
     except OSError as error:
         raise Refused(f"`{bundle}` cannot be read", why=(error.strerror or "").lower()) from None
     seconds = time.monotonic() - began
@@ -66,9 +67,9 @@ def verify(talk: Talk, org: str | None, bundle: str, genesis: str) -> int:
     if data["verified"]:
         talk.data(data, *lines, f"verified in {seconds:.1f} s, no network used")
         return 0
-    hint = getattr(report, "hint", "") or "ask another member for their export of the same record"
-    error = VerificationFailed("evidence is not what was sealed", hint=hint)
+    hint = report.hint or "ask another member for their export of the same record"
+    broken = VerificationFailed("evidence is not what was sealed", hint=hint)
     talk.data(data, *lines)
     if not talk.as_json:
-        talk.error(error)
-    return error.exit_code
+        talk.error(broken)
+    return broken.exit_code

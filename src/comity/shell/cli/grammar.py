@@ -104,10 +104,10 @@ def parser(command: Command) -> argparse.ArgumentParser:
 def _declare(made: argparse.ArgumentParser, argument: Argument) -> None:
     if not argument.is_option:
         choices = argument.choices or None
-        nargs = {"nargs": "?"} if argument.optional else {}
+        nargs = "?" if argument.optional else None
         made.add_argument(
-            argument.key, metavar=argument.name.upper(), default=argument.default, choices=choices, **nargs
-        )  # type: ignore[arg-type]
+            argument.key, metavar=argument.name.upper(), default=argument.default, choices=choices, nargs=nargs
+        )
     elif not argument.value:
         action = argparse.BooleanOptionalAction if argument.negatable else "store_true"
         made.add_argument(argument.name, dest=argument.key, action=action, default=argument.default or None)
@@ -125,18 +125,18 @@ def _declare(made: argparse.ArgumentParser, argument: Argument) -> None:
 def read(argv: Sequence[str], commands: Sequence[Command]) -> Request:
     """Read a command line. The global options stand anywhere before `--`. Raises `BadUsage`."""
     words, org, switches = _globals(list(argv))
-    flags = {"org": org, "as_json": "--json" in switches, "debug": "--debug" in switches}
+    request = Request(None, org, "--json" in switches, "--debug" in switches)
     if "--version" in switches:
-        return Request(None, **flags, show="version")
+        return request._replace(show="version")
     if not words or words == ["help"]:
-        return Request(None, **flags, show="help")
+        return request._replace(show="help")
     command = find(words, commands)
     if "--help" in switches:
-        return Request(command, **flags, show="help")
+        return request._replace(command=command, show="help")
     if command is None:
         raise _unknown(words, commands)
     namespace = parser(command).parse_args(words[len(command.words) :])
-    return Request(command, **flags, arguments=vars(namespace))
+    return request._replace(command=command, arguments=vars(namespace))
 
 
 def find(words: Sequence[str], commands: Sequence[Command]) -> Command | None:

@@ -54,7 +54,9 @@ def doctor(talk: Talk, org: str | None) -> int:
 def ls(talk: Talk, org: str | None, kind: str | None, by: str | None, limit: int) -> None:
     if limit < 1:
         raise BadUsage("--limit wants at least 1")
-    connection, found, before = connect(org), [], None
+    connection = connect(org)
+    found: list[dict[str, Any]] = []
+    before: str | None = None
     while len(found) < limit:
         page = connection.get("/api/v1/records", kind=kind, org=by, limit=min(200, limit - len(found)), before=before)
         found += page["records"]

@@ -28,11 +28,11 @@ def demo(talk: Talk, org: str | None, port: int | None, keep: str | None, stay: 
 
 
 def init(talk: Talk, org: str | None, name: str, port: int | None, person: str | None) -> None:
-    from comity.node import app
+    from comity.node import founding
 
     _same(org, name)
     root = home_folder() / name
-    digest = app.init(root, org=name, port=port or DEFAULT_PORT, person=person or "operator")
+    digest = founding.init(root, org=name, port=port or DEFAULT_PORT, person=person or "operator")
     talk.data({"org": name, "genesis": digest}, f"{name}  genesis {digest}")
     talk.say(f"made in {root}; start it: comity --org {name} up")
 
@@ -40,14 +40,14 @@ def init(talk: Talk, org: str | None, name: str, port: int | None, person: str |
 def join(
     talk: Talk, org: str | None, name: str, genesis: str, digest: str, port: int | None, person: str | None
 ) -> None:
-    from comity.node import app
+    from comity.node import founding
 
     _same(org, name)
     try:
         data = Path(genesis).read_bytes()
     except OSError as error:
         raise Refused(f"`{genesis}` cannot be read", why=(error.strerror or "").lower()) from None
-    member = app.join(
+    member = founding.join(
         home_folder() / name, data, digest, org=name, port=port or DEFAULT_PORT, person=person or "operator"
     )
     command = f"comity admit {name} --address {member['org']} --validator {member['validator']} --endpoint {member['endpoint']}"
@@ -56,11 +56,11 @@ def join(
 
 
 def up(talk: Talk, org: str | None, port: int | None) -> None:
-    from comity.node import app
+    from comity.node.app import run
     from comity.shell.console import routes
 
     del talk
-    app.run(home_folder() / choose(org), flags={"port": port}, mounts=[routes])
+    run(home_folder() / choose(org), flags={"port": port}, mounts=[routes])
 
 
 def uninstall(talk: Talk, org: str | None, yes: bool | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -68,7 +68,8 @@ def day(seconds: object) -> str:
 def span(seconds: int) -> str:
     """A length of time in its largest two units: `2 s`, `3 min 10 s`, `2 d 4 h`."""
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    left, parts = max(0, seconds), []
+    left = max(0, seconds)
+    parts: list[str] = []
     for unit, length in units:
         count, left = divmod(left, length)
         if count or (unit == "s" and not parts):
@@ -179,7 +180,7 @@ def _evaluation(spec: Mapping[str, Any]) -> list[str]:
     ]
 
 
-_SUMMARIES = {
+_SUMMARIES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "dataset": _dataset,
     "grant": _grant,
     "study": _study,
