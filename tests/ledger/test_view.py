@@ -130,7 +130,8 @@ def test_a_round_step_by_step() -> None:
     (final,) = state.finals
     assert (final.index, final.aggregate, final.record, final.attestations) == (1, sha256(b"one"), record, (N, H, R))
     assert set(final.reveals) == set(HOSPITALS) and len(final.places) == 6
-    assert state.round is not None and state.round.index == 2 and state.round.phase == "commit" and it.phase == "final"
+    following = c.view.studies[study].round
+    assert following is not None and (following.index, str(following.phase), str(it.phase)) == (2, "commit", "final")
 
 
 def test_services_remember_their_models() -> None:
