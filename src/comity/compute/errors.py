@@ -7,7 +7,7 @@ ComputeError
 └── WorkerEnded       the worker is gone: a limit, a crash, or it was stopped
 """
 
-# ruff: noqa: N818  (named as the field names them, like the tree in record/errors.py)
+
 
 from __future__ import annotations
 

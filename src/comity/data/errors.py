@@ -4,7 +4,7 @@ DataError
 └── MalformedTable   bytes that are not the table they claim to be, or that exceed a limit
 """
 
-# ruff: noqa: N818  (named as the field names them, like the tree in record/errors.py)
+
 
 from __future__ import annotations
 

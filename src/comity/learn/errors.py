@@ -6,7 +6,7 @@ LearnError
 └── StudyCodeFailed    the study's own code raised, or answered something that is not weights
 """
 
-# ruff: noqa: N818  (named as the field names them, like the tree in record/errors.py)
+
 
 from __future__ import annotations
 

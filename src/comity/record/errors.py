@@ -11,7 +11,7 @@ ComityError
 └── (each package hangs its own tree below ComityError in its own errors.py)
 """
 
-# ruff: noqa: N818  (the names of this tree are contract: docs/architecture.md section 1)
+
 
 from __future__ import annotations
 

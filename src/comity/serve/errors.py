@@ -7,7 +7,7 @@ ServeError
 └── ReceiptNotDurable  the receipt could not be made durable, so there is no answer (HTTP 503)
 """
 
-# ruff: noqa: N818  (named as the field names them, like the tree in record/errors.py)
+
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ ComityError
     ├── NotStored          no blob of that digest here
     └── CorruptStore       bytes are not those that were written
 """
-# ruff: noqa: N818  (named as conditions, like the tree they hang from)
+
 
 from __future__ import annotations
 
