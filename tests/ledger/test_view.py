@@ -144,7 +144,7 @@ def test_services_remember_their_models() -> None:
     c.deploy(service, first)
     proposal = c.deploy(service, second, previous=first)
     assert [p.model for p in state.history] == [first, second] and state.model == second
-    assert state.current is not None and state.current.proposal == proposal and state.current.since == c.time - 1
+    assert (state.history[-1].proposal, state.history[-1].since) == (proposal, c.time - 1)
     done = c.view.proposals[proposal]
     assert (done.phase, done.approvals, done.execution) == ("executed", 3, (len(c.blocks) - 1, 0))
 
