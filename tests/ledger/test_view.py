@@ -139,11 +139,12 @@ def test_services_remember_their_models() -> None:
     first, second = c.trained_model(), c.trained_model("other")
     service = c.service()
     state = c.view.services[service]
-    assert state.current is None and state.model is None and c.view.service_named("triage") is state
+    assert state.history == [] and c.view.service_named("triage") is state
     assert c.view.service_named("nothing") is None
     c.deploy(service, first)
     proposal = c.deploy(service, second, previous=first)
-    assert [p.model for p in state.history] == [first, second] and state.model == second
+    assert [p.model for p in state.history] == [first, second]
+    assert state.model == second and state.current == state.history[-1]
     assert (state.history[-1].proposal, state.history[-1].since) == (proposal, c.time - 1)
     done = c.view.proposals[proposal]
     assert (done.phase, done.approvals, done.execution) == ("executed", 3, (len(c.blocks) - 1, 0))
