@@ -1,8 +1,7 @@
-# ruff: noqa: A002, N803, N806 - X is a matrix, and a round is called a round
-"""A joint study: a small neural network that tells benign from malignant. Every site runs exactly these bytes.
+# ruff: noqa: A002, I001, N803, N806 - X is a matrix, and a round is called a round
+"""A joint study: a small network that tells benign from malignant. Every site runs exactly these bytes.
 Round 1 measures each column's mean and second moment; their mean over sites, weighted by rows, is that of the pooled
 table, so all standardise alike and no patient leaves a hospital. Later rounds train the network from joint weights."""
-
 import numpy as np
 
 HIDDEN, EPOCHS, BATCH, STEP, DECAY = 32, 4, 32, 0.2, 1e-3
@@ -38,19 +37,18 @@ def evaluate(weights, X, y):
 
 def export(weights, columns):
     """The model as ONNX: rows of raw columns in; the probability of class 1, and the label, out."""
-    from onnx import TensorProto, helper, numpy_helper
-    values = {**weights, "deviation": deviation(weights), "half": 0.5}
-    constants = [numpy_helper.from_array(np.float32(values[n]), n) for n in sorted(values) if n != "second_moment"]
-    constants.append(numpy_helper.from_array(np.array([1]), "one"))
+    from onnx import TensorProto, helper, numpy_helper as nh
+    values = {"deviation": deviation(weights), "half": 0.5} | {n: w for n, w in weights.items() if n != "second_moment"}
+    constants = [nh.from_array(np.float32(v), n) for n, v in values.items()] + [nh.from_array(np.array([1]), "one")]
     steps = ["Sub x,mean c", "Div c,deviation z", "Gemm z,w1,b1 a", "Relu a h", "Gemm h,w2,b2 o", "Sigmoid o s",
              "Squeeze s,one probability", "Greater probability,half positive"]
     nodes = [helper.make_node(op, i.split(","), [o]) for op, i, o in map(str.split, steps)]
-    nodes.append(helper.make_node("Cast", ["positive"], ["label"], to=TensorProto.INT64))
     value, real, whole = helper.make_tensor_value_info, TensorProto.FLOAT, TensorProto.INT64
+    nodes.append(helper.make_node("Cast", ["positive"], ["label"], to=whole))
     graph = helper.make_graph(nodes, "study", [value("x", real, ["rows", len(columns)])],
                               [value("probability", real, ["rows"]), value("label", whole, ["rows"])], constants)
-    opset = helper.make_opsetid("", 17)
-    return helper.make_model(graph, ir_version=8, opset_imports=[opset]).SerializeToString(deterministic=True)
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    return model.SerializeToString(deterministic=True)
 
 
 def deviation(weights):
