@@ -34,7 +34,7 @@ class Metrics:
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         """`clock`: unix seconds, for the time between commits; without it that is not measured."""
-        self._registry = CollectorRegistry(auto_describe=True)
+        self._registry = CollectorRegistry()
         self._clock = clock
         self._last = 0.0
         self._blocks = Histogram(

@@ -125,11 +125,11 @@ class Runtime:
 
     # ── Life ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     async def start(self) -> None:
-        """Read the head and begin."""
+        """Read the head and begin. From then on `height` is known."""
         head, validators = await self._steadily(self._chain.head)
         remembered = self._memory.read_bytes() if self._memory.exists() else b""
+        await self._step(Started(self._clock_ms(), head, validators, self._floor, remembered))
         self._main = asyncio.create_task(self._run(), name="runtime")
-        self._feed(Started(self._clock_ms(), head, validators, self._floor, remembered))
 
     async def stop(self) -> None:
         """Stop acting; whoever waits for an admission is told."""
@@ -223,12 +223,14 @@ class Runtime:
 
     async def _run(self) -> None:
         while not self.replica.halted:
-            event = await self._events.get()
-            for action in self.replica.step(event):
-                if isinstance(action, Remember):
-                    await asyncio.to_thread(remember, self._memory, action.data)
-                else:
-                    self._perform(action)
+            await self._step(await self._events.get())
+
+    async def _step(self, event: Event) -> None:
+        for action in self.replica.step(event):
+            if isinstance(action, Remember):
+                await asyncio.to_thread(remember, self._memory, action.data)
+            else:
+                self._perform(action)
 
     def _perform(self, action: Action) -> None:
         match action:
