@@ -7,8 +7,6 @@ ComputeError
 └── WorkerEnded       the worker is gone: a limit, a crash, or it was stopped
 """
 
-
-
 from __future__ import annotations
 
 from comity.record.errors import ComityError

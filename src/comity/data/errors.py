@@ -4,8 +4,6 @@ DataError
 └── MalformedTable   bytes that are not the table they claim to be, or that exceed a limit
 """
 
-
-
 from __future__ import annotations
 
 from comity.record.errors import ComityError

@@ -6,8 +6,6 @@ LearnError
 └── StudyCodeFailed    the study's own code raised, or answered something that is not weights
 """
 
-
-
 from __future__ import annotations
 
 from comity.record.errors import ComityError

@@ -7,8 +7,6 @@ ServeError
 └── ReceiptNotDurable  the receipt could not be made durable, so there is no answer (HTTP 503)
 """
 
-
-
 from __future__ import annotations
 
 from comity.record.errors import ComityError
