@@ -5,6 +5,7 @@ Who asks is not settled here: the caller's cookie goes on to the API, which know
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
@@ -56,10 +57,11 @@ async def form(request: Request) -> dict[str, str] | None:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         return None
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > FORM_BYTES_MAX:
-            return None
+    async with aclosing(request.stream()) as stream:
+        async for chunk in stream:
+            data += chunk
+            if len(data) > FORM_BYTES_MAX:
+                return None
     try:
         return dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX))
     except ValueError:
