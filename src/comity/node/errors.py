@@ -15,33 +15,47 @@ from comity.record.errors import ComityError
 
 
 class NodeError(ComityError):
+    """Anything that goes wrong in a node."""
+
     code = "node"
 
 
 class BadConfig(NodeError):
+    """A setting is unknown, of the wrong type or out of range."""
+
     code = "bad-config"
     exit_code = 2
 
 
 class NoHome(NodeError):
+    """The organisation's folder is absent or incomplete."""
+
     code = "no-home"
 
 
 class HomeBusy(NodeError):
+    """Another process has the organisation's folder."""
+
     code = "home-busy"
 
 
 class Unauthenticated(NodeError):
+    """No valid token, password or session."""
+
     code = "unauthenticated"
     exit_code = 3
 
 
 class WrongHost(NodeError):
+    """The Host header names somebody else: DNS rebinding is refused."""
+
     code = "wrong-host"
     exit_code = 3
 
 
 class CrossOrigin(NodeError):
+    """A page of another origin sent this."""
+
     code = "cross-origin"
     exit_code = 3
 
@@ -54,14 +68,20 @@ class Forbidden(NodeError):
 
 
 class BadRequest(NodeError):
+    """A parameter or a body is not what the route takes."""
+
     code = "bad-request"
 
 
 class NotFound(NodeError):
+    """Nothing here has that name, or one may not know that it is here."""
+
     code = "not-found"
 
 
 class TooLarge(NodeError):
+    """A body is over its limit."""
+
     code = "too-large"
 
 
@@ -73,6 +93,8 @@ class Busy(NodeError):
 
 
 class Conflict(NodeError):
+    """The request contradicts what is, or names more than one thing."""
+
     code = "conflict"
 
 

@@ -26,52 +26,74 @@ class ShellError(ComityError):
 
 
 class BadUsage(ShellError):
+    """Words that are no command, or arguments that do not fit it."""
+
     code = "bad-usage"
     exit_code = 2
 
 
 class NoCredentials(ShellError):
+    """No organisation on this machine to speak for, or too many."""
+
     code = "no-credentials"
 
 
 class Unreachable(ShellError):
+    """No node answers at its address."""
+
     code = "unreachable"
     exit_code = 5
 
 
 class NotReady(ShellError):
+    """The node is starting, catching up, without a quorum, or not done in time."""
+
     code = "busy"
     exit_code = 5
 
 
 class Denied(ShellError):
+    """A role, a policy, a grant or a contract says no."""
+
     code = "forbidden"
     exit_code = 3
 
 
 class Unauthenticated(ShellError):
+    """The node does not know this token."""
+
     code = "unauthenticated"
     exit_code = 3
 
 
 class NotFound(ShellError):
+    """The node has nothing of that name."""
+
     code = "not-found"
 
 
 class Conflict(ShellError):
+    """The node knows more than one such thing, or another state of it."""
+
     code = "conflict"
 
 
 class Refused(ShellError):
+    """What was asked cannot be done as it was asked."""
+
     code = "refused"
 
 
 class VerificationFailed(ShellError):
+    """The evidence is not what was sealed."""
+
     code = "verification-failed"
     exit_code = 4
 
 
 class NodeFault(ShellError):
+    """The node failed, or answered in a shape that we do not know."""
+
     code = "internal"
     exit_code = 2
 
