@@ -1,4 +1,5 @@
-# fmt: off  # ruff: noqa: A002, I001, N803, N806 - X is a matrix, and a round is called a round
+# ruff: noqa: A002, I001, N803, N806 - X is a matrix, and a round is called a round
+# fmt: off
 """A joint study: a small network that tells benign from malignant. Every site runs exactly these bytes.
 Round 1 measures each column's mean and second moment; their mean over sites, weighted by rows, is that of the pooled
 table, so all standardise alike and no patient leaves a hospital. Later rounds train the network from joint weights."""
