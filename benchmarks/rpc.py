@@ -41,12 +41,20 @@ class Rpc:
 
     def post(self, body: bytes) -> Any:
         """Send a ready body; the parsed answer."""
-        self._connection.request("POST", self._path, body, self._headers)
-        answer = self._connection.getresponse()
+        try:
+            answer = self._ask(body)
+        except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+            # The server closed a connection that was idle for it: once more on a fresh one, as HTTP clients do.
+            self._connection.close()
+            answer = self._ask(body)
         data = answer.read(ANSWER_BYTES_MAX)
         if answer.status != 200:
             raise RpcError(f"HTTP {answer.status}: {data[:300].decode(errors='replace')}")
         return json.loads(data)
+
+    def _ask(self, body: bytes) -> http.client.HTTPResponse:
+        self._connection.request("POST", self._path, body, self._headers)
+        return self._connection.getresponse()
 
     def call(self, method: str, *params: Any) -> Any:
         """One call; its result."""
