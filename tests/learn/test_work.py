@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
+import comity.shell
 from comity.compute.errors import WorkerEnded, WorkerFailed
 from comity.compute.sandbox import Limits, Sandbox, Worker
 from comity.learn import fixed, tables
@@ -20,7 +21,7 @@ from comity.learn.work import StudyWork
 from comity.record.types import Digest
 
 _T = TypeVar("_T")
-STUDY = Path(__file__).parents[2] / "examples" / "study.py"
+STUDY = Path(comity.shell.__file__).parent / "examples" / "study.py"
 SITES = ("north", "river", "lake")
 
 

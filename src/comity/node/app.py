@@ -23,7 +23,7 @@ from comity.node import executor, signer
 from comity.node.anchors import Anchors
 from comity.node.auth import Auth
 from comity.node.channel import Channel
-from comity.node.children import Child, Children
+from comity.node.children import Child, Children, follow_parent
 from comity.node.config import Value, read_file, resolve
 from comity.node.connection import Contact, Local
 from comity.node.controllers import Controllers
@@ -76,6 +76,7 @@ async def _live(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    follow_parent(lambda: loop.call_soon_threadsafe(stop.set))
     async with assembled(home, genesis, values, journal) as (node, children):
         metrics = node.metrics
         rpc = Rpc(

@@ -233,6 +233,21 @@ class _LogFile:
         os.close(self._descriptor)
 
 
+def follow_parent(parent_gone: Callable[[], object]) -> None:
+    """For a node that `comity dev` started: hear, in a thread, when that parent is gone, however it went."""
+    given = os.environ.pop(LIFELINE_VARIABLE, None)
+    if given is None:
+        return
+    descriptor, _ = (int(part) for part in given.split(":"))
+
+    def wait() -> None:
+        while os.read(descriptor, 1):
+            continue
+        parent_gone()
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
 def bind_to_parent() -> None:
     """Die when the node dies, however it dies: by signal where Linux has it, else when its pipe closes. Call first in a child."""
     given = os.environ.get(LIFELINE_VARIABLE)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from comity.ledger.genesis import Genesis, Member
+from comity.node.children import LIFELINE_VARIABLE
 from comity.node.home import Home, create, install_genesis
 from comity.record.errors import ComityError
 from comity.record.keys import PrivateKey
@@ -77,6 +79,8 @@ class Network:
     alloc: Mapping[Address, Wei] = field(default_factory=dict)
     digest: str = ""
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _lifeline: tuple[int, int] | None = None
+    """Closes when we end, however we end: then the nodes stop too."""
 
     def create(self) -> None:
         """Make every home and the genesis they share."""
@@ -136,12 +140,18 @@ class Network:
 
     def _spawn(self, name: str) -> None:
         home = self.home(name)
-        environment = {**os.environ, **self.environment, "COMITY_HOME": str(self.root), "PYTHONUNBUFFERED": "1"}
+        if self._lifeline is None:
+            self._lifeline = os.pipe()
+        environment = {
+            **os.environ, **self.environment, "COMITY_HOME": str(self.root), "PYTHONUNBUFFERED": "1",
+            LIFELINE_VARIABLE: f"{self._lifeline[0]}:{os.getpid()}",
+        }  # fmt: skip
         home.logs.mkdir(exist_ok=True)
         with (home.logs / "node.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "comity.shell.cli", "--org", name, "up"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
+                pass_fds=(self._lifeline[0],),
             )  # fmt: skip
 
     def _wait_ready(self, name: str, deadline: float) -> None:
@@ -173,18 +183,22 @@ class Network:
         process.wait(STOP_S_MAX)
 
     def stop(self) -> None:
-        """Stop every node: politely, then not."""
+        """Stop every node: politely, then not. Impatient signals are not heard meanwhile."""
         processes, self._processes = list(self._processes.values()), {}
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-        deadline = time.monotonic() + STOP_S_MAX
-        for process in processes:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        with _deaf():
+            for process in processes:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+            deadline = time.monotonic() + STOP_S_MAX
+            for process in processes:
+                try:
+                    process.wait(max(0.1, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            lifeline, self._lifeline = self._lifeline, None
+            for descriptor in lifeline or ():
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         self.create()
@@ -276,6 +290,20 @@ def banner(network: Network) -> list[str]:
         f"quorum {ledger.quorum} of {ledger.validators} · genesis {ledger.genesis[:12]}…"
     )
     return lines
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM for a while, where this thread may decide that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
