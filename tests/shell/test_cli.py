@@ -15,18 +15,35 @@ import pytest
 
 from comity.shell.cli.table import COMMANDS
 from support import snapshots
-from support.fake_node import LOGIN, TOKEN, FakeNode, Failure
+from support.fake_node import LOGIN, TOKEN, Failure, FakeNode
 
 Run = Callable[..., Any]
 
 LOOKS = {
-    "status": ["status"], "doctor": ["doctor"], "ls-dataset": ["ls", "dataset"], "ls-limited": ["ls", "--limit", "5"],
-    "ls-empty": ["ls", "offer"], "show-study": ["show", "476e7a733199"], "show-model": ["show", "breast-mlp@1"], "show-raw": ["show", "--raw", "triage"],
-    "inbox": ["inbox"], "lineage": ["lineage", "triage"], "ledger": ["ledger", "--limit", "3"], "ledger-block": ["ledger", "9"],
-    "members": ["members"], "services": ["services"], "logs": ["logs", "--limit", "2"], "config": ["config", "show", "--origin"],
-    "login": ["login"], "watch": ["watch", "breast-mlp"], "request": ["request", "lakeside/breast@1", "--purpose", "advertising"],
-    "version": ["--version"], "help": ["--help"], "help-train": ["train", "--help"], "json-services": ["--json", "services"],
-}  # fmt: skip
+    "status": ["status"],
+    "doctor": ["doctor"],
+    "ls-dataset": ["ls", "dataset"],
+    "ls-limited": ["ls", "--limit", "5"],
+    "ls-empty": ["ls", "offer"],
+    "show-study": ["show", "476e7a733199"],
+    "show-model": ["show", "breast-mlp@1"],
+    "show-raw": ["show", "--raw", "triage"],
+    "inbox": ["inbox"],
+    "lineage": ["lineage", "triage"],
+    "ledger": ["ledger", "--limit", "3"],
+    "ledger-block": ["ledger", "9"],
+    "members": ["members"],
+    "services": ["services"],
+    "logs": ["logs", "--limit", "2"],
+    "config": ["config", "show", "--origin"],
+    "login": ["login"],
+    "watch": ["watch", "breast-mlp"],
+    "request": ["request", "lakeside/breast@1", "--purpose", "advertising"],
+    "version": ["--version"],
+    "help": ["--help"],
+    "help-train": ["train", "--help"],
+    "json-services": ["--json", "services"],
+}
 
 WRITES = {
     "grant": ["grant", "northfield/breast@1", "--to", "riverside", "--purpose", "diagnosis", "--until", "2027-01-01"],
@@ -39,14 +56,26 @@ WRITES = {
 }
 
 MISTAKES = {
-    "unknown-verb": ["trian"], "half-a-verb": ["add"], "missing": ["grant", "breast@1"], "unknown-option": ["status", "--quick"],
-    "unknown-kind": ["ls", "datasets"], "unknown-record": ["show", "nothing"], "ambiguous": ["show", "lakeside/"],
-    "unknown-block": ["ledger", "999"], "not-a-height": ["ledger", "top"], "not-a-date": [*WRITES["grant"][:-1], "tomorrow"],
-    "unknown-service": ["predict", "nothing", "-"], "not-a-digest": ["verify", "evidence.zip", "--genesis", "5f0c"],
-    "no-such-file": ["train", "breast", "--code", "missing.py"], "no-such-data": ["train", "lungs", "--code", __file__],
-    "votes-on-a-model": ["approve", "breast-mlp@1"], "org-twice": ["--org"], "wrong-org": ["--org", "UPPER", "status"],
-    "absent-org": ["--org", "hillside", "status"], "does-not-change": ["watch", "triage"],
-}  # fmt: skip
+    "unknown-verb": ["trian"],
+    "half-a-verb": ["add"],
+    "missing": ["grant", "breast@1"],
+    "unknown-option": ["status", "--quick"],
+    "unknown-kind": ["ls", "datasets"],
+    "unknown-record": ["show", "nothing"],
+    "ambiguous": ["show", "lakeside/"],
+    "unknown-block": ["ledger", "999"],
+    "not-a-height": ["ledger", "top"],
+    "not-a-date": [*WRITES["grant"][:-1], "tomorrow"],
+    "unknown-service": ["predict", "nothing", "-"],
+    "not-a-digest": ["verify", "evidence.zip", "--genesis", "5f0c"],
+    "no-such-file": ["train", "breast", "--code", "missing.py"],
+    "no-such-data": ["train", "lungs", "--code", __file__],
+    "votes-on-a-model": ["approve", "breast-mlp@1"],
+    "org-twice": ["--org"],
+    "wrong-org": ["--org", "UPPER", "status"],
+    "absent-org": ["--org", "hillside", "status"],
+    "does-not-change": ["watch", "triage"],
+}
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -129,9 +158,13 @@ def test_exports_whole_or_not_at_all(node: FakeNode, comity: Run, tmp_path: Path
 
 def test_a_refusal_of_the_node_keeps_its_voice(node: FakeNode, comity: Run) -> None:
     node.refusals["/api/v1/inbox"] = Failure(
-        403, "forbidden", "lakeside does not grant `breast@1` for purpose `advertising`", why="grant 7d20…: diagnosis, until 2027-01-01",
-        hint="ask for it: comity request lakeside/breast@1 --purpose advertising", exit_code=3,
-    )  # fmt: skip
+        403,
+        "forbidden",
+        "lakeside does not grant `breast@1` for purpose `advertising`",
+        why="grant 7d20…: diagnosis, until 2027-01-01",
+        hint="ask for it: comity request lakeside/breast@1 --purpose advertising",
+        exit_code=3,
+    )
     said = comity("inbox")
     assert said.code == 3
     assert said.err == (
@@ -160,7 +193,8 @@ def test_an_unreachable_node_ends_with_five(comity: Run) -> None:
     said = comity("status")
     assert said.code == 5
     assert said.err == (
-        "error: the node of `northfield` does not answer at http://127.0.0.1:1 (connection refused)\nhint: comity --org northfield up\n"
+        "error: the node of `northfield` does not answer at http://127.0.0.1:1 (connection refused)\n"
+        "hint: comity --org northfield up\n"
     )
 
 
@@ -170,11 +204,9 @@ def test_no_organisation_yet(comity: Run) -> None:
     assert "no organisation on this machine yet" in said.err
 
 
-@pytest.mark.parametrize("name", [*LOOKS, *WRITES])
+@pytest.mark.parametrize("name", [name for name in (*LOOKS, *WRITES) if not name.startswith("help")])
 def test_every_command_speaks_json(name: str, node: FakeNode, comity: Run) -> None:
     words = {**LOOKS, **WRITES}[name]
-    if "--help" in words:
-        pytest.skip("help is prose")
     said = comity("--json", *words)
     assert (said.code, said.err) == (0, "")
     assert set(json.loads(said.out)) == {"schema", "data"}
@@ -255,3 +287,43 @@ def test_bash_completes(comity: Run, tmp_path: Path) -> None:
     ask = f"source {script}; COMP_WORDS=(comity --org lakeside add d); COMP_CWORD=4; _comity; echo ${{COMPREPLY[*]}}"
     done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
     assert done.stdout == "dataset\n"
+
+
+@pytest.mark.parametrize("data", [None, b"", b"PK\x05\x06" + bytes(18), b"not a zip"])
+def test_a_bundle_that_is_none(data: bytes | None, comity: Run, tmp_path: Path) -> None:
+    path = tmp_path / "evidence.zip"
+    if data is not None:
+        path.write_bytes(data)
+    said = comity("verify", str(path), "--genesis", "5f" * 32)
+    assert said.code in (1, 4)
+    assert said.err.startswith("error: ")
+    assert "this should not have happened" not in said.err
+
+
+def test_verify_prints_every_link_and_names_the_broken_one(
+    comity: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comity.ledger import evidence
+
+    good = [
+        evidence.Check("receipt f3a9", True, "request and answer match"),
+        evidence.Check("anchored", True, "block 61"),
+    ]
+    bad = evidence.Check("round 17", False, "aggregate digest is 88d1…, record says 88d0…")
+    report = evidence.Report("f3a9", good)
+    monkeypatch.setattr(evidence, "read_zip", lambda _: {})
+    monkeypatch.setattr(evidence, "verify", lambda *_: report)
+    said = comity("verify", "evidence.zip", "--genesis", "5f" * 32)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[:2] == ["✓ receipt f3a9  request and answer match", "✓ anchored      block 61"]
+    assert said.out.splitlines()[2].startswith("verified in ")
+    report.checks.append(bad)
+    said = comity("verify", "evidence.zip", "--genesis", "0x" + "5f" * 32)
+    assert said.code == 4
+    assert said.out.splitlines()[-1] == "✗ round 17      aggregate digest is 88d1…, record says 88d0…"
+    assert said.err.startswith("error: evidence is not what was sealed\nhint: ")
+    assert (
+        json.loads(comity("--json", "verify", "evidence.zip", "--genesis", "5f" * 32).out)["data"]["verified"] is False
+    )
+    report.checks.clear()
+    assert comity("verify", "evidence.zip", "--genesis", "5f" * 32).code == 4

@@ -15,16 +15,22 @@ from starlette.applications import Starlette
 
 from comity.shell import console
 from comity.shell.console.guard import POLICY
-from support.fake_node import SESSION, FakeNode, Failure
+from support.fake_node import SESSION, Failure, FakeNode
 
 BASE = "http://127.0.0.1:7400"
 ROOT = Path(console.__file__).parent
 TEMPLATES = sorted((ROOT / "templates").glob("*.html"))
 PAGES = {
-    "/": "/index.json", "/inbox": "/inbox.json", "/records": "/records.json", "/records/breast-mlp@1": "/records/breast-mlp@1.json",
-    "/records/476e7a733199": "/records/476e7a733199.json", "/records/0183e17ea221": "/records/0183e17ea221.json",
-    "/lineage/breast-mlp@1": "/lineage/breast-mlp@1.json", "/ledger": "/ledger.json", "/ledger/9": "/ledger/9.json",
-}  # fmt: skip
+    "/": "/index.json",
+    "/inbox": "/inbox.json",
+    "/records": "/records.json",
+    "/records/breast-mlp@1": "/records/breast-mlp@1.json",
+    "/records/476e7a733199": "/records/476e7a733199.json",
+    "/records/0183e17ea221": "/records/0183e17ea221.json",
+    "/lineage/breast-mlp@1": "/lineage/breast-mlp@1.json",
+    "/ledger": "/ledger.json",
+    "/ledger/9": "/ledger/9.json",
+}
 STUDY = "476e7a733199171522ea768f42a7a0c7e8aabb29c54992a35d9f3c767365bb54"
 
 
@@ -62,7 +68,7 @@ def browser(fake: FakeNode) -> Browser:
 class Reader(HTMLParser):
     """Checks nesting, and keeps elements for questions."""
 
-    VOID = {"meta", "link", "img", "input", "br", "line", "rect", "path", "circle"}
+    VOID = frozenset({"meta", "link", "img", "input", "br", "line", "rect", "path", "circle"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -101,7 +107,7 @@ def test_a_page(path: str, browser: Browser) -> None:
     assert len(ids) == len(set(ids))
     for _, attributes in page.elements:
         assert "style" not in attributes
-        assert not [name for name in attributes if name.startswith("on") or name.startswith("hx-on")]
+        assert not [name for name in attributes if name.startswith(("on", "hx-on"))]
     assert all(image.get("alt") is not None for image in page.all("img"))
 
 
@@ -126,9 +132,20 @@ def test_its_links_lead_somewhere(path: str, browser: Browser) -> None:
 def test_template_lint(template: Path) -> None:
     text = template.read_text()
     forbidden = (
-        r"hx-on", r"\bjs:", r"\bstyle=", r"<style", r"<script(?![^>]*\bsrc=\"/static/)", r"\son[a-z]+=", r"\|\s*safe", r"javascript:",
-        r"hx-vals", r"hx-confirm", r"hx-trigger=\"[^\"]*\[", r"(?:src|href)=\"(?:https?:)?//", r"autoescape",
-    )  # fmt: skip
+        r"hx-on",
+        r"\bjs:",
+        r"\bstyle=",
+        r"<style",
+        r"<script(?![^>]*\bsrc=\"/static/)",
+        r"\son[a-z]+=",
+        r"\|\s*safe",
+        r"javascript:",
+        r"hx-vals",
+        r"hx-confirm",
+        r"hx-trigger=\"[^\"]*\[",
+        r"(?:src|href)=\"(?:https?:)?//",
+        r"autoescape",
+    )
     for pattern in forbidden:
         assert not re.search(pattern, text), pattern
 
@@ -178,6 +195,14 @@ def test_a_vote(browser: Browser, fake: FakeNode) -> None:
     assert "breast-deep" not in after
 
 
+def test_the_inbox_says_which_of_our_data_is_read(browser: Browser, fake: FakeNode) -> None:
+    for org in ("northfield", "lakeside"):
+        fake.org = org
+        assert "<li>reads breast@1 for diagnosis</li>" in browser.get("/inbox").text
+    fake.org = "health-office"
+    assert "<li>reads none of your data for diagnosis</li>" in browser.get("/inbox").text
+
+
 def test_a_refusal_wants_its_reason(browser: Browser, fake: FakeNode) -> None:
     votes = len(fake.world.of("vote"))
     answer = browser.post(f"/inbox/{STUDY}", data={"choice": "refuse", "because": "  "})
@@ -189,10 +214,15 @@ def test_a_refusal_wants_its_reason(browser: Browser, fake: FakeNode) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1:7400"},
-        {"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://127.0.0.1:7401"}, {"origin": "http://127.0.0.1:7400.evil.example"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1:7400"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:7401"},
+        {"origin": "http://127.0.0.1:7400.evil.example"},
     ],
-)  # fmt: skip
+)
 def test_another_site_may_not_write(headers: dict[str, str], browser: Browser, fake: FakeNode) -> None:
     for path in (f"/inbox/{STUDY}", f"/records/{STUDY}/verify"):
         answer = browser.post(path, data={"choice": "approve"}, headers=headers)
@@ -204,11 +234,15 @@ def test_another_site_may_not_write(headers: dict[str, str], browser: Browser, f
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (b"choice=approve", "text/plain"), (b"choice=maybe", "application/x-www-form-urlencoded"), (b"", "application/x-www-form-urlencoded"),
-        (b"choice=approve&because=" + b"x" * 20_000, "application/x-www-form-urlencoded"), (b"a&" * 100, "application/x-www-form-urlencoded"),
-        (b"choice=\xff", "application/x-www-form-urlencoded"), (b"{}", "application/json"),
+        (b"choice=approve", "text/plain"),
+        (b"choice=maybe", "application/x-www-form-urlencoded"),
+        (b"", "application/x-www-form-urlencoded"),
+        (b"choice=approve&because=" + b"x" * 20_000, "application/x-www-form-urlencoded"),
+        (b"a&" * 100, "application/x-www-form-urlencoded"),
+        (b"choice=\xff", "application/x-www-form-urlencoded"),
+        (b"{}", "application/json"),
     ],
-)  # fmt: skip
+)
 def test_a_form_that_is_not_ours(content: bytes, kind: str, browser: Browser, fake: FakeNode) -> None:
     assert browser.post(f"/inbox/{STUDY}", content=content, headers={"content-type": kind}).status_code == 400
     assert not fake.seen

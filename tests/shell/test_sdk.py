@@ -22,10 +22,37 @@ def test_public_names() -> None:
         comity.Nothing  # noqa: B018
     verbs = {name for name in vars(Client) if not name.startswith("_")}
     assert verbs == {
-        "add_blob", "add_dataset", "approve", "blocks", "connect", "define_service", "deploy", "doctor", "export", "get", "grant", "inbox",
-        "lineage", "login", "members", "post", "predict", "proposal", "records", "refuse", "revoke", "run", "services", "show", "status",
-        "study", "task", "train", "verify", "watch",
-    }  # fmt: skip
+        "add_blob",
+        "add_dataset",
+        "approve",
+        "blocks",
+        "connect",
+        "define_service",
+        "deploy",
+        "doctor",
+        "export",
+        "get",
+        "grant",
+        "inbox",
+        "lineage",
+        "login",
+        "members",
+        "post",
+        "predict",
+        "proposal",
+        "records",
+        "refuse",
+        "revoke",
+        "run",
+        "services",
+        "show",
+        "status",
+        "study",
+        "task",
+        "train",
+        "verify",
+        "watch",
+    }
 
 
 def test_the_story(node: FakeNode) -> None:

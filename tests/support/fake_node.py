@@ -28,14 +28,35 @@ TOKEN = "fake-token-0123456789abcdef"
 SESSION = "fake-session"
 LOGIN = "fake-login"
 GENESIS = blob("genesis")
-CHECKS = [
-    {"code": "C001", "name": "clock", "severity": "error", "ok": True, "detail": "within 1 s of every peer", "fix": "", "depends_on": []},
+CHECKS: list[dict[str, Any]] = [
     {
-        "code": "C004", "name": "peers", "severity": "warning", "ok": False, "detail": "2 of 3 connected",
-        "fix": "comity members", "depends_on": ["C001"],
+        "code": "C001",
+        "name": "clock",
+        "severity": "error",
+        "ok": True,
+        "detail": "within 1 s of every peer",
+        "fix": "",
+        "depends_on": [],
     },
-    {"code": "C005", "name": "sync", "severity": "error", "ok": None, "detail": "not looked at", "fix": "", "depends_on": ["C004"]},
-]  # fmt: skip
+    {
+        "code": "C004",
+        "name": "peers",
+        "severity": "warning",
+        "ok": False,
+        "detail": "2 of 3 connected",
+        "fix": "comity members",
+        "depends_on": ["C001"],
+    },
+    {
+        "code": "C005",
+        "name": "sync",
+        "severity": "error",
+        "ok": None,
+        "detail": "not looked at",
+        "fix": "",
+        "depends_on": ["C004"],
+    },
+]
 
 
 class Failure(Exception):
@@ -71,18 +92,33 @@ class FakeNode:
 
     def app(self) -> Starlette:
         table: list[tuple[str, str, Callable[[Request, bytes], Any]]] = [
-            ("GET", "status", self.status), ("GET", "doctor", self.doctor), ("GET", "config", self.config),
-            ("GET", "members", self.members), ("GET", "logs", self.logs), ("POST", "logins", self.logins),
-            ("GET", "records", self.records), ("POST", "records/{ref:path}/verify", self.verify), ("GET", "records/{ref:path}", self.record),
-            ("GET", "lineage/{ref:path}", self.lineage), ("GET", "inbox", self.inbox), ("POST", "datasets", self.add_dataset),
-            ("POST", "blobs", self.add_blob), ("POST", "grants", self.grant), ("POST", "revocations", self.revocation),
-            ("POST", "studies", self.add_study), ("GET", "studies/{ref:path}", lambda r, _: self.world.study(self.find(r, "study"))),
-            ("POST", "tasks", self.add_task), ("GET", "tasks/{ref:path}", lambda r, _: self.task(self.find(r, "task"))),
-            ("POST", "votes", self.vote), ("POST", "proposals", self.add_proposal),
+            ("GET", "status", self.status),
+            ("GET", "doctor", self.doctor),
+            ("GET", "config", self.config),
+            ("GET", "members", self.members),
+            ("GET", "logs", self.logs),
+            ("POST", "logins", self.logins),
+            ("GET", "records", self.records),
+            ("POST", "records/{ref:path}/verify", self.verify),
+            ("GET", "records/{ref:path}", self.record),
+            ("GET", "lineage/{ref:path}", self.lineage),
+            ("GET", "inbox", self.inbox),
+            ("POST", "datasets", self.add_dataset),
+            ("POST", "blobs", self.add_blob),
+            ("POST", "grants", self.grant),
+            ("POST", "revocations", self.revocation),
+            ("POST", "studies", self.add_study),
+            ("GET", "studies/{ref:path}", lambda r, _: self.world.study(self.find(r, "study"))),
+            ("POST", "tasks", self.add_task),
+            ("GET", "tasks/{ref:path}", lambda r, _: self.task(self.find(r, "task"))),
+            ("POST", "votes", self.vote),
+            ("POST", "proposals", self.add_proposal),
             ("GET", "proposals/{ref:path}", lambda r, _: self.world.proposal(self.find(r, "proposal"))),
-            ("POST", "services", self.add_service), ("GET", "services", self.services),
-            ("GET", "ledger", self.ledger), ("GET", "ledger/{height:int}", self.block),
-        ]  # fmt: skip
+            ("POST", "services", self.add_service),
+            ("GET", "services", self.services),
+            ("GET", "ledger", self.ledger),
+            ("GET", "ledger/{height:int}", self.block),
+        ]
         routes: list[BaseRoute] = [
             Route(f"/api/v1/{path}", self._endpoint(serve), methods=[method]) for method, path, serve in table
         ]
@@ -157,17 +193,39 @@ class FakeNode:
     def status(self, *_: object) -> Any:
         head = self.world.height
         return {
-            "org": self.org, "person": f"dev@{self.org}", "version": "0.1.0", "dev": True, "since": GENESIS_TIME, "url": self.url,
-            "peer": "127.0.0.1:7401", "health": "ok" if self.healthy else "warning", "failing": [] if self.healthy else [CHECKS[1]],
+            "org": self.org,
+            "person": f"dev@{self.org}",
+            "version": "0.1.0",
+            "dev": True,
+            "since": GENESIS_TIME,
+            "url": self.url,
+            "peer": "127.0.0.1:7401",
+            "health": "ok" if self.healthy else "warning",
+            "failing": [] if self.healthy else [CHECKS[1]],
             "ledger": {
-                "chain_id": 31337, "genesis": GENESIS, "height": head, "time": GENESIS_TIME + head, "age_s": 2, "validators": 4,
-                "quorum": 3, "validating": True, "syncing": False, "halted": None,
+                "chain_id": 31337,
+                "genesis": GENESIS,
+                "height": head,
+                "time": GENESIS_TIME + head,
+                "age_s": 2,
+                "validators": 4,
+                "quorum": 3,
+                "validating": True,
+                "syncing": False,
+                "halted": None,
             },
             "peers": {"connected": 3 if self.healthy else 2, "known": 3},
             "inbox": len(self._waiting()),
-            "work": [{"name": "train", "about": self._digest("study"), "title": "breast-mlp round 17", "since": GENESIS_TIME + head - 1}],
+            "work": [
+                {
+                    "name": "train",
+                    "about": self._digest("study"),
+                    "title": "breast-mlp round 17",
+                    "since": GENESIS_TIME + head - 1,
+                }
+            ],
             "predictions": {"total": 12, "pending": 2},
-        }  # fmt: skip
+        }
 
     def doctor(self, *_: object) -> Any:
         checks = [dict(check, ok=True) for check in CHECKS] if self.healthy else CHECKS
@@ -185,13 +243,18 @@ class FakeNode:
         return {
             "members": [
                 {
-                    "name": org, "self": org == self.org, "org": hex20(org), "validator": hex20(f"{org} validator"),
-                    "endpoint": f"127.0.0.1:{7401 + 10 * index}", "admitted": 0,
-                    "connected": None if org == self.org else True, "height": self.world.height,
+                    "name": org,
+                    "self": org == self.org,
+                    "org": hex20(org),
+                    "validator": hex20(f"{org} validator"),
+                    "endpoint": f"127.0.0.1:{7401 + 10 * index}",
+                    "admitted": 0,
+                    "connected": None if org == self.org else True,
+                    "height": self.world.height,
                 }
                 for index, org in enumerate(ORGS)
             ]
-        }  # fmt: skip
+        }
 
     def logs(self, request: Request, _: bytes) -> Any:
         lines = [
@@ -240,10 +303,16 @@ class FakeNode:
     def records(self, request: Request, _: bytes) -> Any:
         query = request.query_params
         found = [
-            brief for brief in reversed(self.world.briefs)
-            if query.get("kind") in (None, "", brief["kind"]) and query.get("org") in (None, "", brief["org"])
-            and (not query.get("q") or query["q"] in brief["spec"].get("name", "") or brief["digest"].startswith(query["q"]))
-        ]  # fmt: skip
+            brief
+            for brief in reversed(self.world.briefs)
+            if query.get("kind") in (None, "", brief["kind"])
+            and query.get("org") in (None, "", brief["org"])
+            and (
+                not query.get("q")
+                or query["q"] in brief["spec"].get("name", "")
+                or brief["digest"].startswith(query["q"])
+            )
+        ]
         start, limit = int(query.get("before") or 0), int(query.get("limit") or 50)
         more = len(found) > start + limit
         return {"records": found[start : start + limit], "next": str(start + limit) if more else None}
@@ -289,10 +358,16 @@ class FakeNode:
         old = self.world.of("dataset", name=query["name"])
         rows = body.count(b"\n") - 1
         spec = {
-            "name": query["name"], "version": 1 + sum(b["org"] == self.org for b in old), "commitment": blob("salted"), "bytes": len(body),
-            "rows": max(rows, 0), "columns": [{"name": "a", "type": "int64", "missing": 0}], "purposes": query.getlist("purpose"),
-            "licence": query["licence"], "consent": query["consent"],
-        }  # fmt: skip
+            "name": query["name"],
+            "version": 1 + sum(b["org"] == self.org for b in old),
+            "commitment": blob("salted"),
+            "bytes": len(body),
+            "rows": max(rows, 0),
+            "columns": [{"name": "a", "type": "int64", "missing": 0}],
+            "purposes": query.getlist("purpose"),
+            "licence": query["licence"],
+            "consent": query["consent"],
+        }
         return self.world.brief(self.world.add("dataset", self.org, spec, "current"))
 
     def add_blob(self, _: Request, body: bytes) -> Any:
@@ -333,10 +408,20 @@ class FakeNode:
         inputs = [self.resolve(ref) for ref in asked["inputs"]]
         spec = asked | {"inputs": inputs, "environment": "python-3.11", "limits": limits, "nonce": 2}
         digest = self.world.add("task", self.org, spec, "done")
-        self.world.add("receipt", self.org, {
-            "of": "task", "task": digest, "outcome": "done", "outputs": {"counts.json": blob("counts")}, "exit": 0,
-            "usage": {"cpu_ms": 412, "wall_ms": 530, "memory_peak_bytes": 48_000_000}, "isolation": {"network": False}, "log": blob("log"),
-        })  # fmt: skip
+        self.world.add(
+            "receipt",
+            self.org,
+            {
+                "of": "task",
+                "task": digest,
+                "outcome": "done",
+                "outputs": {"counts.json": blob("counts")},
+                "exit": 0,
+                "usage": {"cpu_ms": 412, "wall_ms": 530, "memory_peak_bytes": 48_000_000},
+                "isolation": {"network": False},
+                "log": blob("log"),
+            },
+        )
         return self.task(digest)
 
     def task(self, digest: str) -> Any:
@@ -401,19 +486,34 @@ class FakeNode:
             pointed = [b for b in self.world.of("proposal", service=brief["digest"]) if b["state"] == "executed"]
             last = pointed[-1] if pointed else None
             spec = brief["spec"]
-            found.append({
-                "record": brief, "name": spec["name"], "approvals": spec["approvals"], "time_lock_s": spec["time_lock_s"],
-                "model": self.world.brief(last["spec"]["model"]) if last else None, "proposal": last["digest"] if last else None,
-                "since": last["anchor"]["time"] if last else None, "serving": list(ORGS[:3]) if last else [], "predictions": 12 if last else 0,
-            })  # fmt: skip
+            found.append(
+                {
+                    "record": brief,
+                    "name": spec["name"],
+                    "approvals": spec["approvals"],
+                    "time_lock_s": spec["time_lock_s"],
+                    "model": self.world.brief(last["spec"]["model"]) if last else None,
+                    "proposal": last["digest"] if last else None,
+                    "since": last["anchor"]["time"] if last else None,
+                    "serving": list(ORGS[:3]) if last else [],
+                    "predictions": 12 if last else 0,
+                }
+            )
         return {"services": found}
 
     def _block(self, height: int) -> dict[str, Any]:
         return {
-            "height": height, "hash": hex32(f"block {height}"), "parent": hex32(f"block {height - 1}"), "time": GENESIS_TIME + height,
-            "proposer": ORGS[height % 4], "round": 0, "seals": 4, "validators": 4,
-            "transactions": sum(brief["anchor"]["height"] == height for brief in self.world.briefs), "gas_used": 81204,
-        }  # fmt: skip
+            "height": height,
+            "hash": hex32(f"block {height}"),
+            "parent": hex32(f"block {height - 1}"),
+            "time": GENESIS_TIME + height,
+            "proposer": ORGS[height % 4],
+            "round": 0,
+            "seals": 4,
+            "validators": 4,
+            "transactions": sum(brief["anchor"]["height"] == height for brief in self.world.briefs),
+            "gas_used": 81204,
+        }
 
     def ledger(self, request: Request, _: bytes) -> Any:
         head = self.world.height
@@ -429,18 +529,35 @@ class FakeNode:
             )
         found = [brief for brief in self.world.briefs if brief["anchor"]["height"] == height]
         return {
-            "block": self._block(height), "state_root": hex32("state"), "transactions_root": hex32("txs"), "receipts_root": hex32("receipts"),
-            "gas_limit": 60_000_000, "sealed_by": [{"validator": hex20(f"{org} validator"), "org": org} for org in ORGS],
+            "block": self._block(height),
+            "state_root": hex32("state"),
+            "transactions_root": hex32("txs"),
+            "receipts_root": hex32("receipts"),
+            "gas_limit": 60_000_000,
+            "sealed_by": [{"validator": hex20(f"{org} validator"), "org": org} for org in ORGS],
             "transactions": [
                 {
-                    "hash": brief["anchor"]["transaction"], "sender": hex20(brief["org"]), "org": brief["org"],
-                    "to": "0x00000000000000000000000000000000c0000002", "succeeded": True, "gas_used": 81204, "contract": "Records",
-                    "function": "anchor", "arguments": {"kind": brief["kind"]}, "record": brief,
-                    "events": [{"contract": "Records", "name": "Anchored", "arguments": {"digest": brief["digest"], "kind": brief["kind"]}}],
+                    "hash": brief["anchor"]["transaction"],
+                    "sender": hex20(brief["org"]),
+                    "org": brief["org"],
+                    "to": "0x00000000000000000000000000000000c0000002",
+                    "succeeded": True,
+                    "gas_used": 81204,
+                    "contract": "Records",
+                    "function": "anchor",
+                    "arguments": {"kind": brief["kind"]},
+                    "record": brief,
+                    "events": [
+                        {
+                            "contract": "Records",
+                            "name": "Anchored",
+                            "arguments": {"digest": brief["digest"], "kind": brief["kind"]},
+                        }
+                    ],
                 }
                 for brief in found
             ],
-        }  # fmt: skip
+        }
 
     # KServe
 
@@ -449,11 +566,14 @@ class FakeNode:
             return JSONResponse({"error": "no service of that name"}, 404)
         return JSONResponse(
             {
-                "name": "triage", "versions": ["1"], "platform": "onnx", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
+                "name": "triage",
+                "versions": ["1"],
+                "platform": "onnx",
+                "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
                 "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]}],
                 "parameters": {"features": ["radius", "texture", "perimeter", "area"]},
             }
-        )  # fmt: skip
+        )
 
     def infer(self, request: Request, body: bytes) -> Response:
         tensor = json.loads(body)["inputs"][0]

@@ -1,4 +1,4 @@
-"""Text that must not change unnoticed: compared with a file that is reviewed like code. `COMITY_TEST_SNAPSHOTS=write` writes it anew."""
+"""Text that must not change unnoticed, compared with reviewed files. `COMITY_TEST_SNAPSHOTS=write` writes them anew."""
 
 from __future__ import annotations
 

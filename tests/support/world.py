@@ -54,8 +54,11 @@ class World:
             self.height += 1
         position = sum(1 for brief in self.briefs if brief["anchor"]["height"] == self.height)
         anchor = {
-            "height": self.height, "time": GENESIS_TIME + self.height, "transaction": hex32(f"tx {envelope.digest}"), "position": position,
-        }  # fmt: skip
+            "height": self.height,
+            "time": GENESIS_TIME + self.height,
+            "transaction": hex32(f"tx {envelope.digest}"),
+            "position": position,
+        }
         plain = json.loads(envelope.payload)["predicate"]["spec"]
         self.briefs.append(
             {"digest": envelope.digest, "kind": kind, "org": org, "state": state, "spec": plain, "anchor": anchor}
@@ -119,7 +122,7 @@ class World:
         brief = self.brief(digest)
         assert brief is not None
         spec = brief["spec"]
-        votes = [b for b in self.of("vote", about=digest)]
+        votes = self.of("vote", about=digest)
         receipts = self.of("receipt", of="deployment", model=spec.get("model"))
         return {
             "record": brief,
@@ -153,10 +156,18 @@ def _seat(org: str, vote: Brief | None) -> dict[str, Any]:
 def _round(brief: Brief) -> dict[str, Any]:
     spec = brief["spec"]
     return {
-        "index": spec["index"], "attempt": spec["attempt"], "record": brief["digest"], "aggregate": spec["aggregate"],
-        "loss": spec["metrics"].get("loss"), "metrics": spec["metrics"], "took_part": [one["org"] for one in spec["included"]],
-        "refused": spec["refused"], "attested": list(ORGS), "validators": 4, "time": brief["anchor"]["time"],
-    }  # fmt: skip
+        "index": spec["index"],
+        "attempt": spec["attempt"],
+        "record": brief["digest"],
+        "aggregate": spec["aggregate"],
+        "loss": spec["metrics"].get("loss"),
+        "metrics": spec["metrics"],
+        "took_part": [one["org"] for one in spec["included"]],
+        "refused": spec["refused"],
+        "attested": list(ORGS),
+        "validators": 4,
+        "time": brief["anchor"]["time"],
+    }
 
 
 def _datasets(world: World) -> dict[str, str]:
@@ -166,22 +177,49 @@ def _datasets(world: World) -> dict[str, str]:
     ]
     columns.append({"name": "diagnosis", "type": "int64", "missing": 0})
     return {
-        org: world.add("dataset", org, {
-            "name": "breast", "version": 1, "commitment": blob(f"commitment {org}"), "bytes": 190 * ROWS[org], "rows": ROWS[org],
-            "columns": columns, "purposes": ["diagnosis"], "licence": "CC-BY-4.0", "consent": "broad",
-        }, "current")
+        org: world.add(
+            "dataset",
+            org,
+            {
+                "name": "breast",
+                "version": 1,
+                "commitment": blob(f"commitment {org}"),
+                "bytes": 190 * ROWS[org],
+                "rows": ROWS[org],
+                "columns": columns,
+                "purposes": ["diagnosis"],
+                "licence": "CC-BY-4.0",
+                "consent": "broad",
+            },
+            "current",
+        )
         for org in HOSPITALS
-    }  # fmt: skip
+    }
 
 
 def _study(
     world: World, name: str, datasets: list[str], state: str, *, org: str = "northfield", rounds: int = 30
 ) -> str:
-    return world.add("study", org, {
-        "name": name, "code": blob("mlp.py"), "code_lines": 42, "initial": blob("initial"), "datasets": datasets,
-        "roster": list(HOSPITALS), "purpose": "diagnosis", "rule": {"name": "multi-krum", "f": 0}, "rounds": rounds, "quorum": 3,
-        "round_timeout_s": 60, "privacy": "none", "seed": 1,
-    }, state)  # fmt: skip
+    return world.add(
+        "study",
+        org,
+        {
+            "name": name,
+            "code": blob("mlp.py"),
+            "code_lines": 42,
+            "initial": blob("initial"),
+            "datasets": datasets,
+            "roster": list(HOSPITALS),
+            "purpose": "diagnosis",
+            "rule": {"name": "multi-krum", "f": 0},
+            "rounds": rounds,
+            "quorum": 3,
+            "round_timeout_s": 60,
+            "privacy": "none",
+            "seed": 1,
+        },
+        state,
+    )
 
 
 def _vote(world: World, org: str, on: str, about: str, choice: str = "approve", because: str = "") -> str:
@@ -199,11 +237,20 @@ def _rounds(world: World, study: str, count: int) -> str:
             for org in HOSPITALS
             if not (late and org == "lakeside")
         ]
-        digest = world.add("round", ORGS[index % 3], {
-            "study": study, "index": index, "attempt": 0, "base": blob(f"{study} {index - 1}"), "aggregate": blob(f"{study} {index}"),
-            "included": included, "refused": [{"org": "lakeside", "because": "norm above bound"}] if late else [],
-            "metrics": {"loss": f"{loss:.4f}"},
-        })  # fmt: skip
+        digest = world.add(
+            "round",
+            ORGS[index % 3],
+            {
+                "study": study,
+                "index": index,
+                "attempt": 0,
+                "base": blob(f"{study} {index - 1}"),
+                "aggregate": blob(f"{study} {index}"),
+                "included": included,
+                "refused": [{"org": "lakeside", "because": "norm above bound"}] if late else [],
+                "metrics": {"loss": f"{loss:.4f}"},
+            },
+        )
     return digest
 
 
@@ -211,28 +258,59 @@ def make() -> World:
     """The whole story of the tour, plus a study and a proposal that wait for a decision."""
     world = World()
     datasets = _datasets(world)
-    grant = world.add("grant", "lakeside", {
-        "dataset": datasets["lakeside"], "grantee": "riverside", "purposes": ["diagnosis"], "until": GENESIS_TIME + 31536000,
-    }, "revoked")  # fmt: skip
+    grant = world.add(
+        "grant",
+        "lakeside",
+        {
+            "dataset": datasets["lakeside"],
+            "grantee": "riverside",
+            "purposes": ["diagnosis"],
+            "until": GENESIS_TIME + 31536000,
+        },
+        "revoked",
+    )
     world.add("revocation", "lakeside", {"about": grant, "because": "the pilot ended"})
     study = _study(world, "breast-mlp", list(datasets.values()), "concluded")
     for org in HOSPITALS:
         _vote(world, org, "study", study)
     last = _rounds(world, study, 30)
-    model = world.add("model", "northfield", {
-        "name": "breast-mlp", "version": 1, "study": study, "round": last, "weights": blob(f"{study} 30"), "artefact": blob("onnx"),
-        "format": "onnx", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
-        "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]}, {"name": "probability", "datatype": "FP32", "shape": [-1]}],
-    }, "serving")  # fmt: skip
+    model = world.add(
+        "model",
+        "northfield",
+        {
+            "name": "breast-mlp",
+            "version": 1,
+            "study": study,
+            "round": last,
+            "weights": blob(f"{study} 30"),
+            "artefact": blob("onnx"),
+            "format": "onnx",
+            "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
+            "outputs": [
+                {"name": "label", "datatype": "INT64", "shape": [-1]},
+                {"name": "probability", "datatype": "FP32", "shape": [-1]},
+            ],
+        },
+        "serving",
+    )
     service = world.add("service", "northfield", {"name": "triage", "approvals": 3, "time_lock_s": 5}, "serving")
     proposal = world.add(
         "proposal", "northfield", {"action": "deploy", "service": service, "model": model, "previous": None}, "executed"
     )
     for org, accuracy in zip(HOSPITALS, ("0.9650", "0.9720", "0.9680"), strict=True):
-        world.add("evaluation", org, {
-            "proposal": proposal, "model": model, "dataset": datasets[org], "rows": ROWS[org],
-            "metrics": {"accuracy": accuracy}, "artefact": blob("onnx"),
-        }, same_block=True)  # fmt: skip
+        world.add(
+            "evaluation",
+            org,
+            {
+                "proposal": proposal,
+                "model": model,
+                "dataset": datasets[org],
+                "rows": ROWS[org],
+                "metrics": {"accuracy": accuracy},
+                "artefact": blob("onnx"),
+            },
+            same_block=True,
+        )
     for org in ("riverside", "lakeside", "health-office"):
         _vote(world, org, "proposal", proposal)
     for org in HOSPITALS:
@@ -242,25 +320,64 @@ def make() -> World:
             {"of": "deployment", "service": service, "model": model, "artefact": blob("onnx")},
             same_block=True,
         )
-    world.add("receipt", "lakeside", {
-        "of": "predictions", "service": service, "model": model, "root": blob("root"), "count": 12, "first": 0,
-    })  # fmt: skip
+    world.add(
+        "receipt",
+        "lakeside",
+        {
+            "of": "predictions",
+            "service": service,
+            "model": model,
+            "root": blob("root"),
+            "count": 12,
+            "first": 0,
+        },
+    )
     _task(world, datasets["northfield"])
     waiting = _study(world, "breast-deep", list(datasets.values()), "waiting", org="riverside", rounds=12)
     _vote(world, "riverside", "study", waiting)
-    world.add("proposal", "health-office", {"action": "admit", "member": {
-        "name": "hillside", "org": hex20("hillside"), "validator": hex20("hillside validator"), "endpoint": "203.0.113.7:7401",
-    }}, "open")  # fmt: skip
+    world.add(
+        "proposal",
+        "health-office",
+        {
+            "action": "admit",
+            "member": {
+                "name": "hillside",
+                "org": hex20("hillside"),
+                "validator": hex20("hillside validator"),
+                "endpoint": "203.0.113.7:7401",
+            },
+        },
+        "open",
+    )
     return world
 
 
 def _task(world: World, dataset: str) -> None:
-    task = world.add("task", "northfield", {
-        "code": blob("count.py"), "inputs": [dataset], "purpose": "diagnosis", "environment": "python-3.11",
-        "limits": {"cpu_s": 60, "wall_s": 120, "memory_bytes": 1 << 30, "output_bytes": 1 << 26}, "arguments": {"fold": "3"}, "nonce": 1,
-    }, "done")  # fmt: skip
-    world.add("receipt", "northfield", {
-        "of": "task", "task": task, "outcome": "done", "outputs": {"counts.json": blob("counts")}, "exit": 0,
-        "usage": {"cpu_ms": 412, "wall_ms": 530, "memory_peak_bytes": 48_000_000}, "isolation": {"network": False, "bubblewrap": True},
-        "log": blob("log"),
-    })  # fmt: skip
+    task = world.add(
+        "task",
+        "northfield",
+        {
+            "code": blob("count.py"),
+            "inputs": [dataset],
+            "purpose": "diagnosis",
+            "environment": "python-3.11",
+            "limits": {"cpu_s": 60, "wall_s": 120, "memory_bytes": 1 << 30, "output_bytes": 1 << 26},
+            "arguments": {"fold": "3"},
+            "nonce": 1,
+        },
+        "done",
+    )
+    world.add(
+        "receipt",
+        "northfield",
+        {
+            "of": "task",
+            "task": task,
+            "outcome": "done",
+            "outputs": {"counts.json": blob("counts")},
+            "exit": 0,
+            "usage": {"cpu_ms": 412, "wall_ms": 530, "memory_peak_bytes": 48_000_000},
+            "isolation": {"network": False, "bubblewrap": True},
+            "log": blob("log"),
+        },
+    )

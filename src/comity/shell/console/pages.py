@@ -81,6 +81,7 @@ async def home(visit: Visit) -> dict[str, Any]:
 
 async def inbox(visit: Visit) -> dict[str, Any]:
     return {
+        "org": (await visit.get("status"))["org"],
         "entries": (await visit.get("inbox"))["entries"],
         "done": visit.query("done"),
         "choice": visit.query("choice"),
