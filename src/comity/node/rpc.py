@@ -109,21 +109,20 @@ class Rpc:
     async def _answer(self, request: Any) -> dict[str, Any] | None:
         if not isinstance(request, dict):
             return _failure(None, INVALID_REQUEST, "a request is an object")
-        identifier = request.get("id")
+        identifier, name = request.get("id"), request.get("method")
         if isinstance(identifier, dict | list | bool):
             return _failure(None, INVALID_REQUEST, "an id is a text, a number or null")
+        if request.get("jsonrpc") != "2.0" or not isinstance(name, str):
+            return _failure(identifier, INVALID_REQUEST, 'a request has "jsonrpc": "2.0" and a method')
         try:
-            result = await self._call(request)
+            result = await self._call(name, request.get("params", []))
         except _Refused as refusal:
             answer = _failure(identifier, refusal.code, refusal.message, refusal.more)
         else:
             answer = {"jsonrpc": "2.0", "id": identifier, "result": result}
         return answer if "id" in request else None
 
-    async def _call(self, request: dict[str, Any]) -> Any:
-        name, parameters = request.get("method"), request.get("params", [])
-        if request.get("jsonrpc") != "2.0" or not isinstance(name, str):
-            raise _Refused(INVALID_REQUEST, 'a request has "jsonrpc": "2.0" and a method')
+    async def _call(self, name: str, parameters: Any) -> Any:
         method = self._methods.get(name)
         if method is None:
             raise _Refused(METHOD_NOT_FOUND, f"the method {name[:64]} does not exist or is not served here")
