@@ -57,19 +57,24 @@ def request(inputs: object, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def response(body: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The outputs of an answer by name (a single value where there is one) and its receipt's digest."""
-    receipt = (body.get("parameters") or {}).get("receipt")
+    parameters, tensors = body.get("parameters"), body.get("outputs")
+    receipt = parameters.get("receipt") if isinstance(parameters, Mapping) else None
     if not isinstance(receipt, str):
         raise NodeFault("the answer carries no receipt")
-    outputs: dict[str, Any] = {}
-    for tensor in body.get("outputs") or ():
-        data, shape = tensor.get("data"), tensor.get("shape") or []
-        outputs[str(tensor.get("name"))] = _nested(data, shape)
+    if not isinstance(tensors, list) or not all(isinstance(tensor, Mapping) for tensor in tensors):
+        raise NodeFault("the answer carries no outputs")
+    outputs = {str(tensor.get("name")): _nested(tensor.get("data"), tensor.get("shape")) for tensor in tensors}
     return outputs, receipt
 
 
 def _only_input(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     tensors = metadata.get("inputs")
-    if not isinstance(tensors, list) or len(tensors) != 1 or not isinstance(tensors[0], Mapping):
+    if (
+        not isinstance(tensors, list)
+        or len(tensors) != 1
+        or not isinstance(tensors[0], Mapping)
+        or not {"name", "datatype"} <= tensors[0].keys()
+    ):
         raise BadUsage(
             "this model has more than one input",
             hint='send a KServe v2 request: {"inputs": [{"name", "datatype", "shape", "data"}]}',
@@ -78,8 +83,9 @@ def _only_input(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ordered(values: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[Any]:
-    features = (metadata.get("parameters") or {}).get("features")
-    if not isinstance(features, list):
+    parameters = metadata.get("parameters")
+    features = parameters.get("features") if isinstance(parameters, Mapping) else None
+    if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
         raise BadUsage("this model does not say the order of its features", hint="send a list of numbers")
     missing = [name for name in features if name not in values]
     unknown = [name for name in values if name not in features]
@@ -113,9 +119,9 @@ def _number(value: object) -> int | float:
     return value
 
 
-def _nested(data: Any, shape: Sequence[int]) -> Any:
+def _nested(data: Any, shape: object) -> Any:
     """Flat row-major data in its shape; a tensor of one element is its element."""
-    if not isinstance(data, list):
+    if not isinstance(data, list) or not isinstance(shape, list) or not all(isinstance(n, int) for n in shape):
         return data
     if len(data) == 1:
         return data[0]
