@@ -45,7 +45,7 @@ def network(organisations: int, block_period_ms: int) -> Iterator[dev.Network]:
 
 
 def _base_port() -> int:
-    return peer.free_port() // 100 * 100 % 20_000 + 20_000
+    return 20_000 + peer.free_port() % 120 * 100  # below the ports that systems give out of their own accord
 
 
 def target(made: dev.Network, name: str) -> Target:

@@ -165,3 +165,26 @@ def test_a_changed_receipt_is_refused(change: dict[str, object]) -> None:
     assert Receipt.decode(sound.encode()) == sound
     with pytest.raises(ServeError):
         Receipt.decode(canonical.encode(asdict(sound) | change))
+
+
+def test_answers_that_arrive_while_the_disk_works_get_numbers_of_their_own() -> None:
+    """Found by `make bench`: numbers were given out twice, the log had a gap, and the answers never came."""
+
+    async def main() -> None:
+        disk = Disk()
+        them = receipts(disk)
+
+        async def caller(name: int) -> list[int]:
+            sequences = []
+            for _ in range(5):
+                sequences.append((await issue(them, name)).sequence)
+                for _ in range(name % 3):
+                    await asyncio.sleep(0)
+            return sequences
+
+        async with asyncio.timeout(5):
+            issued = await asyncio.gather(*(caller(name) for name in range(8)))
+        assert sorted(sequence for sequences in issued for sequence in sequences) == list(range(40))
+        assert receipts(disk).total == 40
+
+    asyncio.run(main())

@@ -183,7 +183,8 @@ class Receipts:
             raise ServeError("the log of receipts has a gap", why=f"{receipt.sequence} follows {len(kept) - 1}")
         kept.append(receipt)
         self._place[receipt.digest] = (receipt.service, receipt.sequence)
-        self._next[receipt.service] = len(kept)
+        # Answers that wait for the next fsync hold numbers beyond this one: never give those out again.
+        self._next[receipt.service] = max(self._next.get(receipt.service, 0), len(kept))
 
     def find(self, prefix: str) -> Receipt | None:
         """The receipt whose digest begins so; None when there is none, or more than one."""

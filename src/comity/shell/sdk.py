@@ -11,7 +11,7 @@ import msgspec
 
 from comity.shell import results, tensors
 from comity.shell.credentials import load
-from comity.shell.errors import NodeFault, NotReady, Refused
+from comity.shell.errors import NodeFault, NotFound, NotReady, Refused
 from comity.shell.wire import ANSWER_BYTES_MAX, Connection, segment
 
 Source = bytes | str | Path
@@ -21,6 +21,11 @@ Ref = str | results.Record | results.Study | results.Task | results.Proposal
 """A digest, a prefix, `org/name@version`, or a result that has a digest."""
 
 T = TypeVar("T")
+
+BEHIND_S_MAX = 5.0
+"""How long a vote waits for its node to hear of what another node has told us."""
+BEHIND_POLL_S = 0.1
+DIGEST_CHARACTERS = 64
 
 
 class Client:
@@ -191,10 +196,23 @@ class Client:
         return _as(list[results.Decision], self.connection.get("/api/v1/inbox")["entries"])
 
     def approve(self, about: Ref, *, because: str = "") -> results.Record:
-        return self._made("votes", {"about": str(about), "choice": "approve", "because": because})
+        """Vote for a study or a proposal."""
+        return self._vote(about, "approve", because)
 
     def refuse(self, about: Ref, *, because: str) -> results.Record:
-        return self._made("votes", {"about": str(about), "choice": "refuse", "because": because})
+        """Vote against a study or a proposal."""
+        return self._vote(about, "refuse", because)
+
+    def _vote(self, about: Ref, choice: str, because: str) -> results.Record:
+        deadline = self._now() + BEHIND_S_MAX
+        while True:
+            try:
+                return self._made("votes", {"about": str(about), "choice": choice, "because": because})
+            except NotFound:
+                # A whole digest was learnt somewhere: this node is then a block behind the one that told us.
+                if len(str(about)) != DIGEST_CHARACTERS or self._now() >= deadline:
+                    raise
+                self._sleep(BEHIND_POLL_S)
 
     def define_service(self, name: str, *, approvals: int, time_lock_s: int) -> results.Record:
         return self._made("services", {"name": name, "approvals": approvals, "time_lock_s": time_lock_s})
