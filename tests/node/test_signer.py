@@ -30,6 +30,7 @@ from comity.record.envelope import Envelope
 from comity.record.keys import PrivateKey, recover
 from comity.record.record import Record, statement
 from comity.record.types import Address, Hash32
+from comity.store.errors import StoreError
 
 ORG, VALIDATOR = PrivateKey.from_seed("northfield"), PrivateKey.from_seed("northfield validator")
 GENESIS = Hash32(bytes([9]) * 32)
@@ -89,6 +90,18 @@ def test_votes_are_by_the_validator_and_never_contradict() -> None:
     assert isinstance(refused, signer.Refusal)
     assert "refused to sign PREPARE" in refused.what
     assert isinstance(ask(target, signer.AskVote(2, 4, 0, block(1), -1)), signer.Refusal)
+
+
+def test_a_log_that_cannot_be_written_ends_the_process() -> None:
+    """A full disk is no refusal: the process ends and is started again, and the node asks again."""
+
+    class Full(Memory):
+        def append(self, record: bytes) -> None:
+            raise StoreError("no space")
+
+    target = Signer(ORG, VALIDATOR, VoteLog(Full()), name="northfield", chain_id=CHAIN_ID, genesis=GENESIS)
+    with pytest.raises(StoreError):
+        ask(target, signer.AskVote(2, 5, 0, block(1), -1))
 
 
 def test_a_follower_does_not_vote() -> None:

@@ -28,6 +28,7 @@ from comity.record.envelope import signing_hash
 from comity.record.errors import ComityError
 from comity.record.keys import PrivateKey
 from comity.record.types import Hash32
+from comity.store.errors import StoreError
 from comity.store.wal import Log
 
 REQUEST_BYTES_MAX = 2 * 1024 * 1024
@@ -109,11 +110,16 @@ class Signer:
         self._decoder = msgspec.msgpack.Decoder(Ask)
 
     def handle(self, request: bytes) -> bytes:
-        """One request to one answer; whatever goes wrong is a `Refusal`."""
+        """One request to one answer; what may not be signed is a `Refusal`.
+
+        Raises `StoreError` when the vote log cannot be written: the process must end and open it again.
+        """
         try:
             if len(request) > REQUEST_BYTES_MAX:
                 raise SignerRefused("a request to sign is too large", why=f"{len(request)} bytes")
             answer = self._answer(self._decoder.decode(request))
+        except StoreError:
+            raise
         except ComityError as error:
             answer = Refusal(error.what, error.why, error.hint)
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
