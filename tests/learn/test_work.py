@@ -56,7 +56,7 @@ class Room:
 
 def patients() -> tuple[list[bytes], tuple[Any, Any], list[str]]:
     """Wisconsin breast cancer, split by class with Dirichlet(0.5), and the rows that each site holds out, together."""
-    from sklearn.datasets import load_breast_cancer  # type: ignore[import-untyped]
+    from sklearn.datasets import load_breast_cancer
 
     x, y = load_breast_cancer(return_X_y=True)
     random = np.random.default_rng(12)

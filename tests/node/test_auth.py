@@ -135,3 +135,16 @@ def test_tokens_and_secrets_are_not_kept_in_clear(auth: Auth) -> None:
     session = auth.redeem(auth.mint_login(Credential("anna", frozenset())))
     kept = repr((auth.tokens, auth._logins, auth._sessions))
     assert all(text not in kept for text in (TOKEN, secret, str(session)))
+
+
+def test_a_browser_without_a_session_reads_which_command_opens_the_door(client: AsgiClient) -> None:
+    answer = client.get("/who", headers={"Accept": "text/html,application/xhtml+xml"})
+    assert answer.status_code == 401
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "comity login" in answer.text
+
+
+def test_what_a_browser_sent_comes_back_as_text_only(client: AsgiClient) -> None:
+    answer = client.get("/who", headers={"Accept": "text/html", "Host": "<script>alert(1)</script>"})
+    assert answer.status_code == 421
+    assert "<script>" not in answer.text

@@ -12,14 +12,17 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from html import escape
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
 from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from comity.node.answers import failure
+from comity.node.answers import failure, status_of
 from comity.node.errors import CrossOrigin, Unauthenticated, WrongHost
+from comity.record.errors import ComityError
 
 COOKIE = "comity_session"
 LOGIN_S_MAX = 600
@@ -129,7 +132,8 @@ class Guard:
         try:
             self._check(scope, headers)
         except (WrongHost, CrossOrigin, Unauthenticated) as error:
-            await failure(error)(scope, receive, send)
+            answer = door_page(error) if _is_browsing(scope, headers) else failure(error)
+            await answer(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
@@ -165,3 +169,15 @@ def _check_same_origin(headers: Headers, host: str) -> None:
         raise CrossOrigin(
             "a write from another site is refused", why=f"Sec-Fetch-Site {site!r}, Origin {(origin or '')[:100]!r}"
         )
+
+
+def _is_browsing(scope: Scope, headers: Headers) -> bool:
+    return scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+
+
+def door_page(error: ComityError) -> Response:
+    """What a person with a browser sees who is not let in: the reason, and the command that opens the door."""
+    text = "".join(f"<p>{escape(line)}</p>" for line in (error.what, error.why, error.hint) if line)
+    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Comity</title><h1>Comity</h1>{text}</html>'
+    policy = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Cache-Control": "no-store"}
+    return HTMLResponse(page, status_of(error), policy)
