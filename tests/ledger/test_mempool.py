@@ -1,3 +1,5 @@
+"""The mempool: what it admits, replaces, evicts and hands to a block."""
+
 from __future__ import annotations
 
 import random

@@ -1,3 +1,5 @@
+"""Consensus and sync messages: every one survives its codec, and nothing else is taken for one."""
+
 from __future__ import annotations
 
 import contextlib

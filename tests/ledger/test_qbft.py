@@ -1,3 +1,5 @@
+"""QBFT's step: its rules one by one, without a network."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""The vote log: what may be signed after what, across restarts and compaction."""
+
 from __future__ import annotations
 
 import random

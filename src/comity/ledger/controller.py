@@ -1,6 +1,6 @@
 """What planners ask of the node. A planner is pure: `plan(view, local) -> actions`; the node performs them and anchors the facts.
 
-Every action has a `key`: the node never performs two of one key at once, and a planner that sees the same world asks the same again.
+Every action has a `key`: the node never performs two of one key at once; a planner that sees the same world asks the same again.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class Work:
 
 Action = Anchor | Call | Fetch | Work
 
-Local = TypeVar("Local", contravariant=True)
+Local_contra = TypeVar("Local_contra", contravariant=True)
 
 
-class Controller(Protocol[Local]):
+class Controller(Protocol[Local_contra]):
     """A level-triggered planner."""
 
-    def plan(self, view: View, local: Local) -> Sequence[Action]: ...
+    def plan(self, view: View, local: Local_contra) -> Sequence[Action]: ...
