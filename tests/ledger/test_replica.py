@@ -1,3 +1,5 @@
+"""The replica: what it asks for on each event, without a network."""
+
 from __future__ import annotations
 
 from comity.ledger.block import header_hash
