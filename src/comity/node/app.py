@@ -16,8 +16,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from comity.ledger import anchoring
 from comity.ledger.genesis import Genesis
+from comity.ledger.mempool import Mempool
 from comity.ledger.replica import Replica, Settings
+from comity.ledger.types import Transaction
 from comity.ledger.view import View
 from comity.node import executor, signer
 from comity.node.anchors import Anchors
@@ -188,11 +191,17 @@ def _network(
         genesis.chain_id, me.identity.genesis, validator,
         genesis.block_period_ms, genesis.empty_period_ms,
     )  # fmt: skip
+    pool = Mempool(rule=lambda transaction: _admissible(transaction, view))
     links.runtime = Runtime(
-        Replica(settings), chain=chain, signer=sign, peers=peers, memory=home.votes.parent / "memory",
+        Replica(settings, pool), chain=chain, signer=sign, peers=peers, memory=home.votes.parent / "memory",
         floor=addresses.floor, clock_ms=lambda: int(time.time() * 1000),
     )  # fmt: skip
     return links.runtime, peers
+
+
+def _admissible(transaction: Transaction, view: View) -> None:
+    """The pool refuses at the door what no block may hold; the chain asks again when it builds."""
+    anchoring.check(transaction, view.members_by_name)
 
 
 class _Links:
