@@ -293,6 +293,14 @@ def make() -> World:
         },
         "serving",
     )
+    _serve(world, model, datasets)
+    _task(world, datasets["northfield"])
+    _wait(world, datasets)
+    return world
+
+
+def _serve(world: World, model: str, datasets: dict[str, str]) -> None:
+    """A service, its proposal with evaluations and votes, its deployments and a batch of predictions."""
     service = world.add("service", "northfield", {"name": "triage", "approvals": 3, "time_lock_s": 5}, "serving")
     proposal = world.add(
         "proposal", "northfield", {"action": "deploy", "service": service, "model": model, "previous": None}, "executed"
@@ -332,7 +340,10 @@ def make() -> World:
             "first": 0,
         },
     )
-    _task(world, datasets["northfield"])
+
+
+def _wait(world: World, datasets: dict[str, str]) -> None:
+    """A study and a proposal that wait for a decision."""
     waiting = _study(world, "breast-deep", list(datasets.values()), "waiting", org="riverside", rounds=12)
     _vote(world, "riverside", "study", waiting)
     world.add(
@@ -349,7 +360,6 @@ def make() -> World:
         },
         "open",
     )
-    return world
 
 
 def _task(world: World, dataset: str) -> None:
