@@ -144,6 +144,8 @@ async def assembled(
             org=org, view=view, anchors=anchors, blobs=blobs, local=local, initial=controllers.initial,
             entropy=os.urandom, changed=reconciler.wake,
         )  # fmt: skip
+        if swept := desk.sweep():
+            log.info("%d blobs deleted that nothing needs", swept)
         follower = Follower(view, chain, genesis.chain_id, anchors=anchors, hub=hub, changed=reconciler.wake, org=org)
         await follower.refold()
         runtime.on_commit(follower.committed)

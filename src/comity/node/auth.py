@@ -132,7 +132,7 @@ class Guard:
         try:
             self._check(scope, headers)
         except (WrongHost, CrossOrigin, Unauthenticated) as error:
-            answer = door_page(error) if _is_browsing(scope, headers) else failure(error)
+            answer = door_page(error) if _is_browsing(scope, headers) else failure(error, scope["path"])
             await answer(scope, receive, send)
             return
         await self.app(scope, receive, send)

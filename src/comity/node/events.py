@@ -69,7 +69,8 @@ class Journal(logging.Handler):
     def lines(self, *, limit: int, level: str) -> list[dict[str, Any]]:
         """The newest `limit` lines at `level` or above, oldest first."""
         least = logging.getLevelNamesMapping()[level.upper()]
-        found = [line for line in self._lines if line[1] >= least][-limit:]
+        now = list(self._lines)  # at once: other threads log while we look
+        found = [line for line in now if line[1] >= least][-limit:]
         return [
             {"time": t, "level": logging.getLevelName(n).lower(), "source": s, "text": text} for t, n, s, text in found
         ]

@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comity import __version__
-from comity.node.answers import status_of
-from comity.node.errors import Forbidden, TooLarge
+from comity.node.answers import failure, pieces
+from comity.node.errors import Forbidden
 from comity.node.serving import Serving
 from comity.record.errors import ComityError
 from comity.serve import oip
@@ -45,12 +45,8 @@ def routes(serving: Serving) -> list[Route]:
         return _json({"name": request.path_params["name"], "ready": True})
 
     async def infer(request: Request) -> Response:
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > oip.REQUEST_BYTES_MAX:
-                raise TooLarge(f"the request is larger than {oip.REQUEST_BYTES_MAX} bytes")
-        answer, receipt = await serving.infer(request.path_params["name"], bytes(body))
+        body = b"".join([piece async for piece in pieces(request, oip.REQUEST_BYTES_MAX)])
+        answer, receipt = await serving.infer(request.path_params["name"], body)
         return _json(answer, headers={"Comity-Receipt": receipt})
 
     table: tuple[tuple[str, str, Handler], ...] = (
@@ -68,10 +64,12 @@ def _guarded(handler: Handler) -> Handler:
     async def endpoint(request: Request) -> Response:
         try:
             if "predict" not in request.scope["credential"].roles:
-                raise Forbidden("predictions need the role `predict`")
+                raise Forbidden(
+                    "you may not do this", why="it needs the role `predict`", hint="ask for a token that has it"
+                )
             return await handler(request)
         except ComityError as error:
-            return _json(oip.error(error), status_of(error))
+            return failure(error, request.url.path)
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception:

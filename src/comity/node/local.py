@@ -5,11 +5,13 @@ Nothing here is ever sent. Deleting a dataset's salt and blob forgets it for goo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from comity.node.errors import Forbidden
 from comity.record.types import Digest
 from comity.store.kv import Batch, KeyValue
 
@@ -31,7 +33,16 @@ class LocalState:
         self._store = store
 
     def add_dataset(self, record: Digest, blob: Digest, salt: bytes) -> None:
+        """Keep where a dataset lies. Before its record is anchored: a salt that is lost then could not be had again."""
         self._put("datasets", record, {"blob": blob, "salt": salt})
+
+    def forget_dataset(self, record: Digest) -> Digest | None:
+        """Forget a dataset; its blob, if nothing else of ours needs that, for the caller to delete."""
+        held = self.datasets().get(record)
+        batch = Batch()
+        batch.delete("datasets", record.encode())
+        self._store.write(batch)
+        return held.blob if held and not self.is_known(held.blob) else None
 
     def datasets(self) -> dict[Digest, HeldDataset]:
         """Our datasets by record digest."""
@@ -44,8 +55,17 @@ class LocalState:
         """Whether the blob belongs to a dataset of ours, or is shared."""
         return self.is_shared(blob) or any(held.blob == blob for held in self.datasets().values())
 
+    def orphans(self, blobs: Iterable[Digest]) -> list[Digest]:
+        """Those of `blobs` that nothing here needs: left by a node that was killed between two writes."""
+        ours = {held.blob for held in self.datasets().values()}
+        return [blob for blob in blobs if blob not in ours and not self.is_shared(blob)]
+
     def share(self, blob: Digest) -> None:
-        """Let other members fetch this blob. Never called for a dataset's bytes."""
+        """Let other members fetch this blob. Raises `Forbidden` for a dataset's bytes, whoever asks and however it came to it."""
+        if any(held.blob == blob for held in self.datasets().values()):
+            raise Forbidden(
+                f"blob {blob[:12]} is a dataset", why="its rows never leave this node", hint="comity ls dataset"
+            )
         if not self.is_shared(blob):
             self._put("shared", blob, True)
 

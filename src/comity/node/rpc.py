@@ -40,6 +40,7 @@ BLOCKS_KEPT_MAX = 16
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
 REVERTED, SERVER_ERROR, LIMIT_EXCEEDED = 3, -32000, -32005
+SENDS = frozenset(("eth_sendRawTransaction",))
 _HEAD_TAGS = frozenset(("latest", "pending", "safe", "finalized"))
 
 Parameters = list[Any]
@@ -87,7 +88,7 @@ class Rpc:
         """All that are served."""
         return sorted(self._methods)
 
-    async def handle(self, body: bytes) -> bytes:
+    async def handle(self, body: bytes, *, may_send: bool = True) -> bytes:
         """One request, or a batch of at most BATCH_MAX, to its answer; b"" when nothing was asked for (notifications)."""
         if len(body) > BODY_BYTES_MAX:
             return _encode(_failure(None, INVALID_REQUEST, f"the body is larger than {BODY_BYTES_MAX} bytes"))
@@ -96,17 +97,19 @@ class Rpc:
         except (msgspec.DecodeError, RecursionError):
             return _encode(_failure(None, PARSE_ERROR, "the body is not JSON"))
         if not isinstance(request, list):
-            answer = await self._answer(request)
+            answer = await self._answer(request, may_send)
             return b"" if answer is None else _encode(answer)
         if not 0 < len(request) <= BATCH_MAX:
             return _encode(_failure(None, INVALID_REQUEST, f"a batch holds 1 to {BATCH_MAX} requests"))
         answers: list[Any] = []
         for start in range(0, len(request), AT_ONCE_MAX):
-            answers += await asyncio.gather(*map(self._answer, request[start : start + AT_ONCE_MAX]))
+            answers += await asyncio.gather(
+                *(self._answer(one, may_send) for one in request[start : start + AT_ONCE_MAX])
+            )
         told = [answer for answer in answers if answer is not None]
         return _encode(told) if told else b""
 
-    async def _answer(self, request: Any) -> dict[str, Any] | None:
+    async def _answer(self, request: Any, may_send: bool) -> dict[str, Any] | None:
         if not isinstance(request, dict):
             return _failure(None, INVALID_REQUEST, "a request is an object")
         identifier, name = request.get("id"), request.get("method")
@@ -115,6 +118,8 @@ class Rpc:
         if request.get("jsonrpc") != "2.0" or not isinstance(name, str):
             return _failure(identifier, INVALID_REQUEST, 'a request has "jsonrpc": "2.0" and a method')
         try:
+            if name in SENDS and not may_send:
+                raise _Refused(SERVER_ERROR, f"{name} needs the role `operate`")
             result = await self._call(name, request.get("params", []))
         except _Refused as refusal:
             answer = _failure(identifier, refusal.code, refusal.message, refusal.more)

@@ -156,13 +156,14 @@ class Serving:
         """The answer and its receipt's digest. Raises `BadInference`, `NotReady`, `ReceiptNotDurable`: then there is no answer."""
         loaded = self._find(name)
         service = self._service(name)
-        request = oip.parse(body, loaded.session.inputs, loaded.session.outputs)
+        # Apart: eight megabytes of numbers take a while, and the ledger does not wait for them.
+        request = await asyncio.to_thread(oip.parse, body, loaded.session.inputs, loaded.session.outputs)
         outputs = await loaded.session.infer(request)
         version = str(getattr(self._view.records[loaded.model].record.spec, "version", 1))
         answer = oip.answer(name, version, request.id, outputs)
         response = canonical.encode(answer)
-        await asyncio.to_thread(self._keep, request.inputs, request.parameters, response)
         try:
+            await asyncio.to_thread(self._keep, request.inputs, request.parameters, response)
             receipt = await self._receipts.issue(
                 service=service,
                 model=loaded.model,

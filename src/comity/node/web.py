@@ -11,23 +11,23 @@ from contextlib import asynccontextmanager
 import httpx
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from comity.node import kserve
-from comity.node.answers import failure, success
+from comity.node.answers import failure, pieces, success
 from comity.node.api import ENTRIES, build
 from comity.node.auth import COOKIE, SESSION_S_MAX, Guard
 from comity.node.config import Value
-from comity.node.errors import BadConfig, NotFound, TooLarge, Unauthenticated
+from comity.node.errors import BadConfig, Forbidden, NotFound, Unauthenticated
 from comity.node.metrics import Metrics
 from comity.node.node import Node
-from comity.node.rpc import Rpc
+from comity.node.rpc import BODY_BYTES_MAX, Rpc
+from comity.record.errors import ComityError
 
 Mount = Callable[[httpx.AsyncClient], Sequence[BaseRoute]]
-RPC_BYTES_MAX = 8 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STARTED_S_MAX = 10.0
 
@@ -42,9 +42,8 @@ def application(node: Node, rpc: Rpc, metrics: Metrics, mounts: Sequence[Mount],
         app.router.routes.extend(mount(client))
 
     async def missing(request: Request, _: Exception) -> Response:
-        return failure(
-            NotFound(f"no route {request.method} {request.url.path[:100]}", hint="docs/api.md lists them all")
-        )
+        path = request.url.path
+        return failure(NotFound(f"no route {request.method} {path[:100]}", hint="docs/api.md lists them all"), path)
 
     app.add_exception_handler(404, missing)
     app.add_exception_handler(405, missing)
@@ -53,14 +52,20 @@ def application(node: Node, rpc: Rpc, metrics: Metrics, mounts: Sequence[Mount],
 
 def _tools(node: Node, rpc: Rpc, metrics: Metrics) -> list[Route]:
     async def json_rpc(request: Request) -> Response:
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > RPC_BYTES_MAX:
-                return failure(TooLarge(f"the body is larger than {RPC_BYTES_MAX} bytes"))
-        return Response(await rpc.handle(bytes(body)), media_type="application/json")
+        try:
+            roles = _readers(request)
+            body = b"".join([piece async for piece in pieces(request, BODY_BYTES_MAX)])
+        except ComityError as error:
+            return failure(error)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        return Response(await rpc.handle(body, may_send="operate" in roles), media_type="application/json")
 
-    async def scrape(_: Request) -> Response:
+    async def scrape(request: Request) -> Response:
+        try:
+            _readers(request)
+        except Forbidden as error:
+            return failure(error)
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def healthz(_: Request) -> Response:
@@ -81,6 +86,14 @@ def _tools(node: Node, rpc: Rpc, metrics: Metrics) -> list[Route]:
         Route("/healthz", healthz, methods=["GET"]),
         Route("/login/{secret}", login, methods=["GET"]),
     ]
+
+
+def _readers(request: Request) -> frozenset[str]:
+    """The roles of somebody who may read here. Raises `Forbidden`."""
+    roles: frozenset[str] = request.scope["credential"].roles
+    if "read" not in roles:
+        raise Forbidden("you may not do this", why="it needs the role `read`", hint="ask for a token that has it")
+    return roles
 
 
 class _Server(uvicorn.Server):
@@ -111,7 +124,13 @@ async def serve_http(app: ASGIApp, values: Mapping[str, Value]) -> AsyncIterator
             hint="stop the other process, or choose another --port",
         ) from error
     config = uvicorn.Config(
-        app, log_config=None, log_level=logging.WARNING, lifespan="off", access_log=False, timeout_graceful_shutdown=2
+        app,
+        log_config=None,
+        log_level=logging.WARNING,
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        timeout_graceful_shutdown=2,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http")

@@ -14,9 +14,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comity.node.answers import failure, success
+from comity.node.answers import failure, pieces, success
 from comity.node.auth import Credential
-from comity.node.errors import BadRequest, Forbidden, NodeError, TooLarge
+from comity.node.errors import BadRequest, Forbidden, NodeError
 from comity.node.node import Node
 from comity.record.errors import ComityError
 
@@ -59,7 +59,11 @@ def _endpoint(node: Node, entry: Entry) -> Callable[[Request], Awaitable[Respons
         try:
             credential: Credential = request.scope["credential"]
             if entry.role not in credential.roles:
-                raise Forbidden(f"{credential.person} may not do this", why=f"it needs the role `{entry.role}`")
+                raise Forbidden(
+                    f"{credential.person} may not do this",
+                    why=f"it needs the role `{entry.role}`",
+                    hint="ask for a token that has it",
+                )
             answer = await entry.handler(node, request)
         except ComityError as error:
             return failure(error)
@@ -81,27 +85,21 @@ def person(request: Request) -> str:
 
 async def body_of(request: Request, shape: type[T], *, bytes_max: int = JSON_BYTES_MAX) -> T:
     """The JSON body as a struct. Raises `BadRequest` naming the field, or `TooLarge`."""
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > bytes_max:
-            raise TooLarge(f"the body is larger than {bytes_max} bytes")
+    data = b"".join([piece async for piece in pieces(request, bytes_max)])
     try:
-        return msgspec.json.decode(bytes(data), type=shape)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise BadRequest("the body is not what this route takes", why=str(error)) from None
+        return msgspec.json.decode(data, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(
+            "the body is not what this route takes", why=str(error), hint="docs/api.md shows its fields"
+        ) from None
 
 
 @asynccontextmanager
 async def upload_of(request: Request, *, bytes_max: int) -> AsyncIterator[IO[bytes]]:
     """The raw body as a file, on disk when large."""
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES_MAX) as file:
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > bytes_max:
-                raise TooLarge(f"the body is larger than {bytes_max} bytes")
-            file.write(chunk)
+        async for piece in pieces(request, bytes_max):
+            file.write(piece)
         file.seek(0)
         yield file
 
@@ -112,5 +110,9 @@ def integer(request: Request, name: str, default: int, *, least: int, most: int)
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-        raise BadRequest(f"`{name}` is a whole number from {least} to {most}", why=f"got {text[:40]!r}")
+        raise BadRequest(
+            f"`{name}` is a whole number from {least} to {most}",
+            why=f"got {text[:40]!r}",
+            hint=f"leave it out for {default}",
+        )
     return int(text)

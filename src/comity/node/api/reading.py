@@ -41,7 +41,9 @@ async def members(node: Node, request: Request) -> Any:
 async def logs(node: Node, request: Request) -> Any:
     level = request.query_params.get("level", "debug")
     if level not in ("debug", "info", "warning", "error"):
-        raise BadRequest("`level` is debug, info, warning or error")
+        raise BadRequest(
+            "`level` is debug, info, warning or error", why=f"got {level[:40]!r}", hint="leave it out for all"
+        )
     return {"lines": node.journal.lines(limit=integer(request, "limit", 200, least=1, most=2000), level=level)}
 
 
@@ -79,7 +81,7 @@ def _place(text: str | None) -> tuple[int, int] | None:
         return None
     height, _, index = text.partition(".")
     if not (height.isascii() and height.isdigit() and index.isascii() and index.isdigit() and len(text) < 32):
-        raise BadRequest("`before` is the `next` of the page before")
+        raise BadRequest("`before` is the `next` of the page before", why=f"got {text[:40]!r}", hint="leave it out")
     return int(height), int(index)
 
 
@@ -113,7 +115,7 @@ async def lineage(node: Node, request: Request) -> Any:
 async def blob(node: Node, request: Request) -> Response:
     digest = Digest(request.path_params["digest"])
     if not node.may_serve(digest):
-        raise NotFound(f"no public artefact `{digest[:12]}` here")
+        raise NotFound(f"no public artefact `{digest[:12]}` here", hint="comity show says which blobs this node holds")
     return Response(await asyncio.to_thread(node.blobs.get, digest), media_type="application/octet-stream")
 
 

@@ -88,7 +88,9 @@ async def add_dataset(node: Node, request: Request) -> Any:
     for name in ("name", "purpose", "licence", "consent"):
         if not query.get(name):
             raise BadRequest(
-                f"a dataset needs `{name}`", hint="comity add dataset FILE --purpose … --licence … --consent …"
+                f"a dataset needs `{name}`",
+                why="the query has none",
+                hint="comity add dataset FILE --purpose … --licence … --consent …",
             )
     async with upload_of(request, bytes_max=TABLE_BYTES_MAX) as file:
         digest = await node.desk.add_dataset(
