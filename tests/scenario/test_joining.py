@@ -39,7 +39,11 @@ def comity(home: Path, *words: str, expect: int = 0) -> Any:
     """A command's data."""
     environment = {**os.environ, "COMITY_HOME": str(home)}
     done = subprocess.run(
-        [sys.executable, "-m", "comity.shell.cli", "--json", *words], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "comity.shell.cli", "--json", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == expect, done.stdout + done.stderr
     answer = json.loads(done.stdout)
@@ -83,7 +87,15 @@ def test_a_network_of_one_grows_by_a_vote(home: Path) -> None:
     wrong = comity(home, "join", "beta", "--genesis", str(home / "alpha/genesis.json"), "--digest", "0" * 64, expect=1)
     assert digest in wrong["why"]
     joined = comity(
-        home, "join", "beta", "--genesis", str(home / "alpha/genesis.json"), "--digest", digest, "--port", str(base + 10)
+        home,
+        "join",
+        "beta",
+        "--genesis",
+        str(home / "alpha/genesis.json"),
+        "--digest",
+        digest,
+        "--port",
+        str(base + 10),
     )
     comity(home, "--org", "alpha", *joined["command"].split()[1:])
     entry = comity(home, "--org", "alpha", "inbox")["entries"][0]

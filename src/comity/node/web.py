@@ -30,6 +30,8 @@ from comity.record.errors import ComityError
 Mount = Callable[[httpx.AsyncClient], Sequence[BaseRoute]]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STARTED_S_MAX = 10.0
+KEEP_ALIVE_S = 75
+"""Longer than clients keep idle connections, so that theirs is the one to close."""
 
 
 def application(node: Node, rpc: Rpc, metrics: Metrics, mounts: Sequence[Mount], port: int) -> ASGIApp:
@@ -131,6 +133,7 @@ async def serve_http(app: ASGIApp, values: Mapping[str, Value]) -> AsyncIterator
         ws="none",
         access_log=False,
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http")

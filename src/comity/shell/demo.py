@@ -214,13 +214,17 @@ def _private(stage: Stage, tables: demo_data.Tables) -> None:
         "\nRaw data stayed home: every file of every node searched for every patient's values, as text and as binary numbers."
     )
     for owner, (features, _) in tables.hospitals.items():
-        others = [org.name for org in stage.network.organisations if org.name != owner]
-        searched, found = traces_of(features, [stage.network.root / name for name in others])
+        nodes = [stage.network.root / org.name for org in stage.network.organisations]
+        searched, found = traces_of(features, nodes)
+        _, control = traces_of(features, [stage.work / owner])
         stage.say(
-            f"  {owner:16}{len(features)} rows · {searched / 1e6:.1f} MB searched at {', '.join(others)} · {found} found"
+            f"  {owner:16}{len(features)} rows · {searched / 1e6:.1f} MB searched at all {len(nodes)} nodes, its own among them · "
+            f"{found} found · control: {control} found in its own file on the desk"
         )
-        if found:
-            raise DemoError(f"{found} rows of {owner} were found outside it")
+        if found or control < len(features):
+            raise DemoError(
+                f"{found} rows of {owner} were found in the clear", why=f"control found {control} of {len(features)}"
+            )
 
 
 def _table(stage: Stage, tables: demo_data.Tables, study: str) -> None:

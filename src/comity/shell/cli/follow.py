@@ -12,6 +12,8 @@ from comity.shell.render import words
 from comity.shell.render.talk import Talk, bar
 from comity.shell.wire import Connection
 
+SETTLE_S = 2.0
+"""How long a deployment that some nodes serve is given for the rest."""
 EVERY_S = 0.25
 QUIET_S_MAX = 600.0
 
@@ -120,8 +122,9 @@ def proposal(
     sleep: Sleep = time.sleep,
     now: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """Follow a proposal until it is executed; a deployment until a node serves it. Raises `Refused`."""
+    """Follow a proposal until it is executed; a deployment until its members serve it, or some do for a while. Raises `Refused`."""
     voted: set[str] = set()
+    served: list[float] = []
 
     def seen(data: dict[str, Any]) -> bool:
         for vote in data["votes"]:
@@ -132,7 +135,10 @@ def proposal(
         if state == "refused":
             against = [f"{vote['org']}: {vote['because']}" for vote in data["votes"] if vote["choice"] == "refuse"]
             raise Refused("the proposal was refused", why="; ".join(against))
-        return state == "executed" and (data["service"] is None or bool(data["serving"]))
+        if state != "executed" or data["service"] is None or not data["serving"]:
+            return bool(state == "executed" and data["service"] is None)
+        served.append(now())
+        return len(data["serving"]) >= data["members"] or served[-1] - served[0] >= SETTLE_S
 
     data = _until(lambda: connection.get(f"/api/v1/proposals/{digest}"), seen, short(digest), sleep, now)
     talk.data(data, deployed_line(data))

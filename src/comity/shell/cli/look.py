@@ -225,7 +225,7 @@ def _value(value: object) -> str:
 
 def _block(block: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
-        block["height"], words.digest(block["hash"]), words.clock(block["time"]), f"by {block['proposer']}",
+        block["height"], words.digest(block["hash"]), words.clock(block["time"]), f"by {block['proposer'] or 'genesis'}",
         f"sealed by {block['seals']} of {block['validators']}", words.plural(block["transactions"], "transaction"),
     )  # fmt: skip
 
