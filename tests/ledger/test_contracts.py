@@ -396,9 +396,9 @@ def test_election_and_rotation(c: Consortium) -> None:
         c.send(other, "Studies", "retry", raw(study), index)
         assert it.attempt == 1 and it.proposer == elected(c, study, index, 1)
         c.aggregate(study, index, b"wrong")
-        with pytest.raises(Refused, match="another aggregate was posted"):
-            c.attest(study, index, b"right", H)
-        c.attest(study, index, b"wrong", H)
+        with pytest.raises(Refused, match="another round record was posted"):
+            c.attest(study, index, H, sha256(b"right"))
+        c.attest(study, index, H)
         c.wait(60)
         c.send(other, "Studies", "retry", raw(study), index)  # no quorum for it in time
         assert it.attestations == [] and it.aggregate is None
@@ -407,13 +407,42 @@ def test_election_and_rotation(c: Consortium) -> None:
             c.aggregate(study, index, b"late", attempt=1)
         c.aggregate(study, index, b"right%d" % index)
         for org in (H, N):
-            c.attest(study, index, b"right%d" % index, org)
+            c.attest(study, index, org)
         with pytest.raises(Refused, match="attested already"):
-            c.attest(study, index, b"right%d" % index, N)
+            c.attest(study, index, N)
         assert not c.view.studies[study].finals[index - 1 :]
-        c.attest(study, index, b"right%d" % index, R)
+        c.attest(study, index, R)
         final = c.view.studies[study].finals[-1]
         assert (final.index, final.attempt, final.attestations) == (index, 2, (H, N, R))
+
+
+def test_an_attestation_is_of_one_record_not_of_all_with_its_aggregate(c: Consortium) -> None:
+    study = c.active_study()
+    for step in (c.commit, c.reveal):
+        for org in HOSPITALS:
+            step(study, 1, org)
+    lie = c.aggregate(study, 1, b"one", metrics={"loss": "0.001"})
+    c.wait(60)
+    c.send(N, "Studies", "retry", raw(study), 1)
+    truth = c.aggregate(study, 1, b"one")
+    with pytest.raises(Refused, match="another round record was posted"):
+        c.attest(study, 1, H, lie)
+    c.attest(study, 1, H, truth)
+
+
+def test_a_withdrawn_study_stops(c: Consortium) -> None:
+    study, waiting = c.active_study(), c.anchor(N, "study", c.study_spec([c.dataset(N, name="more")], name="other"))
+    c.commit(study, 1, N)
+    for about in (study, waiting):
+        c.anchor(N, "revocation", {"about": about, "because": "a mistake"})
+    assert not c.view.studies[study].running and c.view.studies[waiting].waiting_for == ()
+    for refused in (
+        lambda: c.commit(study, 1, R),
+        lambda: c.send(N, "Studies", "close", raw(study), 1),
+        lambda: c.vote(R, "study", waiting),
+    ):
+        with pytest.raises(Refused, match="the study was withdrawn"):
+            refused()
 
 
 def test_only_validators_attest() -> None:
@@ -424,11 +453,11 @@ def test_only_validators_attest() -> None:
             step(study, 1, org)
     c.aggregate(study, 1, b"one")
     with pytest.raises(Refused, match="only a validator's organisation"):
-        c.attest(study, 1, b"one", L)
-    c.attest(study, 1, b"one", N)
-    c.attest(study, 1, b"one", R)
+        c.attest(study, 1, L)
+    c.attest(study, 1, N)
+    c.attest(study, 1, R)
     assert not c.view.studies[study].finals  # two of three is not more than two thirds
-    c.attest(study, 1, b"one", H)
+    c.attest(study, 1, H)
     assert c.view.studies[study].finals
 
 

@@ -30,7 +30,7 @@ GAS_MAX = {
     "Records.anchor": 120_000,
     "Services.defineService": 160_000,
     "Services.receipts": 120_000,
-    "Studies.aggregate": 170_000,
+    "Studies.aggregate": 200_000,
     "Studies.attest": 140_000,
     "Studies.close": 60_000,
     "Studies.commit": 130_000,

@@ -312,6 +312,33 @@ def test_manifest_lies_are_named() -> None:
         assert report.broken is not None and report.broken.name.split()[0] == link, (link, report.broken)
 
 
+def test_a_record_that_nobody_attested_is_no_round_even_with_the_attested_aggregate() -> None:
+    """A proposer posts the right aggregate under a lie; nobody attests; the next one posts the same aggregate in truth."""
+    c = Consortium()
+    study = c.active_study(rounds=1)
+    for step in (c.commit, c.reveal):
+        for org in HOSPITALS:
+            step(study, 1, org)
+    lie = c.aggregate(study, 1, b"one", metrics={"accuracy": "1"})
+    c.wait(60)
+    c.send(N, "Studies", "retry", bytes.fromhex(study), 1)
+    truth = c.aggregate(study, 1, b"one")
+    for org in ORGS[:3]:
+        c.attest(study, 1, org)
+
+    def bundle(target: Digest) -> dict[str, bytes]:
+        return collect(select(target, c.view), c.genesis.encode(), c.blocks.__getitem__, BLOBS.get)
+
+    honest = bundle(study)
+    assert verify(honest, c.genesis_hash).ok
+    rounds = json.loads(honest["manifest.json"])["rounds"]
+    told = bundle(lie) | changed(honest, "manifest.json", rounds=[{**rounds[0], "record": lie}])
+    forged = {name: data for name, data in told.items() if name in honest or lie in name or name.startswith("headers/")}
+    del forged[f"records/{truth}.json"]
+    broken = verify(forged, c.genesis_hash).broken
+    assert broken is not None and broken.name == "round 1" and "attested another record" in broken.detail
+
+
 def test_revocations_are_shown_and_early_ones_break() -> None:
     c = Consortium()
     model = c.trained_model()

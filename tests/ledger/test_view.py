@@ -126,7 +126,7 @@ def test_a_round_step_by_step() -> None:
     assert (str(it.phase), it.aggregate, it.record) == ("attest", sha256(b"one"), record)
     for org in (N, H, R):
         assert not state.finals
-        c.attest(study, 1, b"one", org)
+        c.attest(study, 1, org)
     (final,) = state.finals
     assert (final.index, final.aggregate, final.record, final.attestations) == (1, sha256(b"one"), record, (N, H, R))
     assert set(final.reveals) == set(HOSPITALS) and len(final.places) == 6
@@ -187,7 +187,7 @@ def test_it_agrees_with_the_contract() -> None:
         c.aggregate(study, index, b"a%d" % index)
         agree()
         for org in ORGS[:3]:
-            c.attest(study, index, b"a%d" % index, org)
+            c.attest(study, index, org)
             agree()
     c.anchor(N, "model", c.model_spec(study, b"a2", b"onnx"))
     agree()

@@ -156,7 +156,7 @@ class World:
             it.phase, it.since, it.aggregate, it.record = "attest", self.now, spec.aggregate, name
 
     def _attest(self, org: str, study: Study, it: Round, action: Call) -> None:
-        if it.phase != "attest" or org in it.attestations or from_hash32(action.arguments[2]) != it.aggregate:
+        if it.phase != "attest" or org in it.attestations or from_hash32(action.arguments[2]) != it.record:
             self.refused.append(action.key)
             return
         it.attestations.append(org)

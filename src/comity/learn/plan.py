@@ -64,6 +64,8 @@ def plan(view: View, local: Local) -> list[Action]:
             actions += _round(room, study.round)
         elif study.phase == "done" and study.org == local.org:
             actions += _conclude(room)
+        elif study.phase == "proposed":
+            actions += room.fetches([room.spec.code])  # so that people here can read what they are asked to approve
     for proposal in view.proposals.values():
         if proposal.action == "deploy" and proposal.phase in ("open", "passed") and not proposal.withdrawn:
             actions += _evaluate(view, local, proposal)
@@ -280,7 +282,7 @@ def _attest(room: _Room, it: Round) -> Iterator[Action]:
     study, local = room.study, room.local
     yield from _gather(room, it)
     posted = room.posted(it)
-    if not room.is_validator or local.org in it.attestations or posted is None or it.aggregate is None:
+    if not room.is_validator or local.org in it.attestations or posted is None or it.record is None:
         return
     claimed = {r.org for r in posted.refused if r.because == NOT_DELIVERED}
     needed = [r.update for org, r in it.reveals.items() if org not in claimed]
@@ -293,7 +295,7 @@ def _attest(room: _Room, it: Round) -> Iterator[Action]:
     if outcome is None:
         yield Work(key, "aggregate", room.updates(it, it.reveals, absent) | {"tables": []})
     elif not room.difference(it, outcome):
-        arguments = (to_hash32(study.digest), it.index, to_hash32(it.aggregate))
+        arguments = (to_hash32(study.digest), it.index, to_hash32(it.record))
         yield Call(_key("attest", study, it.index, it.attempt), "Studies", "attest", arguments)
 
 

@@ -143,6 +143,8 @@ class View:
             self.grants[about].revoked_at = context.time
         if about in self.proposals:
             self.proposals[about].withdrawn = True
+        if about in self.studies:
+            self.studies[about].withdrawn = True
 
     # ── studies ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _on_study_proposed(self, event: Any, context: _Context) -> None:

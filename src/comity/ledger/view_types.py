@@ -140,16 +140,19 @@ class Study:
     """The round that runs, or the last one."""
     finals: list[Final] = field(default_factory=list)
     model: Digest | None = None
+    withdrawn: bool = False
+    """Its organisation revoked it: no round goes on."""
 
     @property
     def running(self) -> bool:
         """Whether a round runs."""
-        return self.phase in ("active", "training")
+        return self.phase in ("active", "training") and not self.withdrawn
 
     @property
     def waiting_for(self) -> tuple[str, ...]:
         """Who has not voted yet, while it is only proposed."""
-        return tuple(o for o in self.roster if o not in self.votes) if self.phase == "proposed" else ()
+        open_ = self.phase == "proposed" and not self.withdrawn
+        return tuple(o for o in self.roster if o not in self.votes) if open_ else ()
 
     @property
     def weights(self) -> Digest | None:

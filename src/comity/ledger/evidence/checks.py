@@ -362,8 +362,8 @@ class _Walk:
             if at.event("Studies", "Revealed") is not None:
                 reveals[at.org] = (from_hash32(at.call.arguments["update"]), at.call.arguments["weight"])
             elif at.event("Studies", "Attested") is not None:
-                if from_hash32(at.call.arguments["aggregate_"]) != said.aggregate:
-                    _fail(f"{at.org} attested another aggregate")
+                if from_hash32(at.call.arguments["record"]) != entry.record:
+                    _fail(f"{at.org} attested another record of this round")
                 attested.add(at.org)
                 height = max(height, at.height)
                 final = final or at.event("Studies", "RoundFinal") is not None

@@ -48,7 +48,7 @@ contract Grants is System {
         emit Granted(digest, dataset, grantee, until);
     }
 
-    /// Takes back any record of the caller's. It matters for grants, datasets, study approvals, models and proposals.
+    /// Takes back any record of the caller's. It matters for grants, datasets, studies and approvals of them, models and proposals.
     function revoke(bytes32 about, bytes calldata payload, bytes calldata signature) external direct {
         (, , address org) = RECORDS.record(about);
         require(org != address(0), "there is no such record");

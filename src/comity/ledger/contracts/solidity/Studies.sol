@@ -50,6 +50,7 @@ contract Studies is System {
         uint64 since;
         bytes32 salts; // exclusive or of all revealed salts: the seed of the election
         bytes32 aggregate;
+        bytes32 record; // the Round record that says how the aggregate came about
         mapping(address org => bytes32) commitment;
         mapping(address org => bool) hasRevealed;
         mapping(uint32 attempt => mapping(address org => bool)) hasAttested;
@@ -115,6 +116,7 @@ contract Studies is System {
         Study storage it = _studies[study];
         require(it.status != Status.None, "there is no such study");
         require(it.status == Status.Proposed, "the vote on this study is over");
+        require(!GRANTS.isRevoked(study), "the study was withdrawn");
         require(it.isOnRoster[msg.sender], "the sender is not on the roster");
         require(it.approval[msg.sender] == 0, "this organisation has approved already");
         bytes32 digest = _place("vote", payload, signature);
@@ -194,20 +196,21 @@ contract Studies is System {
         require(_proposer(study, it, round, now_, attempt) == msg.sender, "another organisation was elected to aggregate");
         require(aggregate_ != 0, "an aggregate is not zero");
         bytes32 digest = _place("round", payload, signature);
-        (now_.aggregate, now_.attested) = (aggregate_, 0);
+        (now_.aggregate, now_.record, now_.attested) = (aggregate_, digest, 0);
         _enter(now_, Phase.Attest);
         emit Aggregated(study, round, attempt, aggregate_, digest);
     }
 
-    /// A validator's organisation computed the same aggregate, bit for bit. More than two thirds make it final.
-    function attest(bytes32 study, uint32 round, bytes32 aggregate_) external direct {
+    /// A validator's organisation computed the same round, bit for bit. More than two thirds make its aggregate final.
+    /// It names the record, not the aggregate: two attempts may give one aggregate and tell different stories about it.
+    function attest(bytes32 study, uint32 round, bytes32 record) external direct {
         (Study storage it, Round storage now_) = _running(study, round, Phase.Attest);
         require(MEMBERS.validatorOf(msg.sender) != address(0), "only a validator's organisation attests");
-        require(now_.aggregate == aggregate_, "another aggregate was posted");
+        require(now_.record == record, "another round record was posted");
         require(!now_.hasAttested[now_.attempt][msg.sender], "this organisation has attested already");
         now_.hasAttested[now_.attempt][msg.sender] = true;
         now_.attested++;
-        emit Attested(study, round, aggregate_, msg.sender);
+        emit Attested(study, round, now_.aggregate, msg.sender);
         if (3 * uint256(now_.attested) > 2 * MEMBERS.validatorCount()) _finish(study, it, round, now_);
     }
 
@@ -286,6 +289,7 @@ contract Studies is System {
     function _runningAny(bytes32 study, uint32 round) private view returns (Study storage it, Round storage now_) {
         it = _studies[study];
         require(it.status == Status.Active, "the study is not active");
+        require(!GRANTS.isRevoked(study), "the study was withdrawn");
         require(it.current == round, "another round is running");
         now_ = it.round[round];
     }
