@@ -23,6 +23,8 @@ def inbox(talk: Talk, org: str | None) -> None:
         )
         ref = short(brief["digest"])
         lines.append(f"{brief['kind']:8} {words.title(brief)}  from {brief['org']} · {what}")
+        if entry["study"]:
+            lines.append(f"         read the code: comity show {ref} --blob code")
         lines.append(f'         approve: comity approve {ref}     refuse: comity refuse {ref} --because "…"')
     talk.data(data, *lines)
     if not lines:

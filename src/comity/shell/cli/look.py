@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from comity.shell.cli.speak import connect
-from comity.shell.errors import BadUsage
+from comity.shell.errors import BadUsage, Refused
 from comity.shell.render import words
 from comity.shell.render.talk import Talk, table
-from comity.shell.wire import segment
+from comity.shell.wire import ANSWER_BYTES_MAX, Connection, segment
 
 DEV_WARNING = "DEV KEYS, worthless in production"
 _SEVERITY = {True: ("✓", "good"), False: ("✗", "bad"), None: ("·", "dim")}
@@ -73,8 +73,12 @@ def ls(talk: Talk, org: str | None, kind: str | None, by: str | None, limit: int
         talk.say(f"the newest {len(found)}; more with --limit")
 
 
-def show(talk: Talk, org: str | None, record: str, raw: bool | None) -> None:
-    data = connect(org).get(f"/api/v1/records/{segment(record)}")
+def show(talk: Talk, org: str | None, record: str, raw: bool | None, blob: str | None) -> None:
+    connection = connect(org)
+    data = connection.get(f"/api/v1/records/{segment(record)}")
+    if blob:
+        _show_blob(talk, connection, data, blob)
+        return
     if raw:
         talk.data(data["envelope"], json.dumps(data["envelope"], separators=(",", ":"), sort_keys=True))
         return
@@ -86,6 +90,25 @@ def show(talk: Talk, org: str | None, record: str, raw: bool | None) -> None:
             lines += [title, *table(rows, indent="  ")]
     more = data["referrers_total"] - len(data["referrers"])
     talk.data(data, *lines, *([f"  and {more} more"] if more > 0 else []))
+
+
+def _show_blob(talk: Talk, connection: Connection, data: dict[str, Any], role: str) -> None:
+    """An artefact as text on stdout: what a person reads before approving code. Control characters are shown, not obeyed."""
+    found = {blob["role"]: blob for blob in data["blobs"]}
+    if role not in found:
+        raise Refused(f"the record names no `{role}`", why=f"it names {', '.join(found) or 'no artefact'}")
+    answer = connection.request("GET", f"/api/v1/blobs/{found[role]['digest']}", bytes_max=ANSWER_BYTES_MAX)
+    if answer.status != 200:
+        connection.data(answer)
+    try:
+        text = answer.body.decode()
+    except UnicodeDecodeError:
+        raise Refused(
+            f"`{role}` is not text",
+            why=words.size(len(answer.body)),
+            hint="the console's record page offers it as a file",
+        ) from None
+    talk.data({"role": role, "digest": found[role]["digest"], "text": text}, *text.splitlines())
 
 
 def lineage(talk: Talk, org: str | None, record: str) -> None:

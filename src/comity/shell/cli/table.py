@@ -127,6 +127,7 @@ COMMANDS: tuple[Command, ...] = (
     )),
     Command(("show",), LOOK, "one record with everything around it", "look:show", (
         Argument("record", REF), Argument("--raw", "the signed bytes alone"),
+        Argument("--blob", "an artefact's bytes instead: `code`, `artefact`, …", "ROLE"),
     )),
     Command(("ledger",), LOOK, "the newest blocks, or one block", "look:ledger", (
         Argument("height", "a block's height", optional=True), Argument("--limit", "how many blocks", "N", type=int, default=20),
