@@ -105,6 +105,23 @@ def test_all_entries_are_covered() -> None:
             anchoring.check(transaction(ADDRESS[contract], calldata(contract, function, *arguments)), MEMBERS)
 
 
+def test_arguments_of_calls_that_nobody_may_make_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,000 founders whose names are one text of 67,000 bytes: as calldata 128 KiB, decoded 260 MB."""
+    decoded: list[bytes] = []
+    monkeypatch.setattr(anchoring, "decode_call", lambda to, data: decoded.append(data))
+    count, text = 2_000, 67_000
+
+    def words(*numbers: int) -> bytes:
+        return b"".join(number.to_bytes(32, "big") for number in numbers)
+
+    founder = words(128, 1, 2, 128, text) + bytes(text)
+    data = calldata("Members", "initialize", [])[:4] + words(32, count, *[32 * count] * count) + founder
+    assert len(data) <= contracts.CALLDATA_BYTES_MAX + 4_096
+    with pytest.raises(InvalidAnchor, match=r"no transaction calls Members\.initialize"):
+        anchoring.check(transaction(ADDRESS["Members"], data), MEMBERS)
+    assert decoded == []
+
+
 def test_other_transactions_pass_unseen() -> None:
     assert anchoring.check(transaction(None, b"code"), MEMBERS) is None
     assert anchoring.check(transaction(Address(b"\7" * 20), b"anything"), MEMBERS) is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from comity.ledger.contracts import ADDRESS, NAME_AT, Call, calldata, decode_call, name32
+from comity.ledger.contracts import ADDRESS, NAME_AT, Call, calldata, decode_call, function_of, name32
 from comity.ledger.errors import InvalidAnchor
 from comity.ledger.types import ZERO_ADDRESS, ZERO_HASH, Transaction
 from comity.record import kinds
@@ -81,13 +81,14 @@ def check(transaction: Transaction, members: Members) -> Call | None:
     """
     if transaction.to is None or transaction.to not in NAME_AT:
         return None
+    # Before its arguments are decoded: offsets that overlap can make 128 KiB of them (`Members.initialize`) cost seconds.
+    name, function = function_of(transaction.to, transaction.data)
+    if (name, function) not in RECORD_ENTRIES | PLAIN_ENTRIES:
+        raise InvalidAnchor(f"no transaction calls {name}.{function}", why="only reads and contracts do")
     call = decode_call(transaction.to, transaction.data)
-    entry = (call.name, call.function)
-    if entry in PLAIN_ENTRIES:
-        return call
     envelope = envelope_in(call)
     if envelope is None:
-        raise InvalidAnchor(f"no transaction calls {call.name}.{call.function}", why="only reads and contracts do")
+        return call
     what = f"the record in {call.name}.{call.function}"
     try:
         record, signer = envelope.record(), envelope.signer()

@@ -53,8 +53,9 @@ class Performer:
                     await asyncio.to_thread(self._local.keep_outcome, key, outcome)
 
     async def _fetch(self, digest: Digest, holders: tuple[str, ...]) -> None:
-        if self._blobs.has(digest):
-            self._local.share(digest)
+        # A blob that is here but not shared may be a table that is just being added: only what another member gives
+        # under this digest is known to be no secret of ours. A study may name any digest as its code.
+        if self._local.is_shared(digest) and self._blobs.has(digest):
             return
         troubles = []
         for holder in holders:

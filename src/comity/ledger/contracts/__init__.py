@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ _BASE = 0xC0000001
 CALLDATA_BYTES_MAX = 131_072
 """What `decode_call` looks at; the largest record is 64 KiB."""
 NAME_BYTES_MAX = 32
+NAMES_CACHED_MAX = 4_096
 
 _PANICS = {
     0x01: "an assertion failed",
@@ -171,22 +172,34 @@ def decode_output(name: str, function: str, output: bytes) -> tuple[Any, ...]:
     return _decode(list(_function(name, function).outputs), output, f"the output of {name}.{function}")
 
 
+def function_of(to: Address, data: bytes) -> tuple[str, str]:
+    """(contract, function) that a call asks for, its arguments unseen; ContractError when there is none."""
+    entry = _called(to, data)
+    return entry.contract, entry.name
+
+
+def _called(to: Address, data: bytes) -> _Entry:
+    name = NAME_AT.get(to)
+    if name is None:
+        raise ContractError(f"0x{to.hex()} is not a system contract")
+    entry = _BY_SELECTOR.get((name, data[:4]))
+    if entry is None:
+        raise ContractError(f"the contract {name} has no function 0x{data[:4].hex()}")
+    return entry
+
+
 def decode_call(to: Address, data: bytes) -> Call:
     """What a transaction to a system contract asks for.
 
     Raises ContractError when `to` is no system contract, the selector is unknown, the data is malformed or over
     CALLDATA_BYTES_MAX, or is not the one canonical encoding of its arguments.
     """
-    name = NAME_AT.get(to)
-    if name is None:
-        raise ContractError(f"0x{to.hex()} is not a system contract")
+    entry = _called(to, data)
+    name = entry.contract
     if len(data) > CALLDATA_BYTES_MAX:
         raise ContractError(
             f"a call of {len(data)} bytes to {name} is too long", why=f"the limit is {CALLDATA_BYTES_MAX}"
         )
-    entry = _BY_SELECTOR.get((name, data[:4]))
-    if entry is None:
-        raise ContractError(f"the contract {name} has no function 0x{data[:4].hex()}")
     values = _decode(entry.types(), data[4:], f"the call of {name}.{entry.name}")
     if calldata(name, entry.name, *values) != data:
         raise ContractError(f"the call of {name}.{entry.name} is not canonically encoded")
@@ -235,7 +248,7 @@ def error_text(output: bytes) -> str:
     return f"reverted with 0x{output[:68].hex()}" if output else "reverted without a reason"
 
 
-@cache
+@lru_cache(NAMES_CACHED_MAX)
 def name32(name: str) -> bytes:
     """A slug as the contracts hold it: ASCII, right-padded to 32 bytes. Raises ContractError when it does not fit."""
     raw = name.encode()
