@@ -241,6 +241,20 @@ def test_a_fault_of_ours_halts(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_a_certificate_that_cannot_be_kept_halts(tmp_path: Path) -> None:
+    """A full disk must not leave a node that looks alive and hears nobody."""
+
+    async def story(scene: Scene) -> None:
+        scene.channel.flaky = False
+        scene.runtime._memory = tmp_path / "no such folder" / "memory"
+        await scene.runtime.submit(transfer(0))
+        async with asyncio.timeout(5):
+            assert "FileNotFoundError" in await scene.runtime.halted
+        assert not scene.commits
+
+    play(tmp_path, story)
+
+
 def test_remember_replaces(tmp_path: Path) -> None:
     path = tmp_path / "memory"
     for data in (b"one", b"", b"three" * 1000):

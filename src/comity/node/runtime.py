@@ -130,6 +130,7 @@ class Runtime:
         remembered = self._memory.read_bytes() if self._memory.exists() else b""
         await self._step(Started(self._clock_ms(), head, validators, self._floor, remembered))
         self._main = asyncio.create_task(self._run(), name="runtime")
+        self._main.add_done_callback(self._finished)
 
     async def stop(self) -> None:
         """Stop acting; whoever waits for an admission is told."""
