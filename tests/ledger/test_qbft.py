@@ -116,6 +116,15 @@ def test_a_block_from_the_future_gets_no_vote() -> None:
     assert Seat().hear(proposal(0, late)) == []
 
 
+def test_a_block_that_is_no_later_than_its_parent_gets_a_vote_whatever_the_clock_says() -> None:
+    seat, late = Seat(), NOW // 1000 + 3_600
+    seat.state.parent_s = late
+    assert seat.hear(proposal(0, block(proposer(0), late)))
+    seat = Seat()
+    seat.state.parent_s = late
+    assert seat.hear(proposal(0, block(proposer(0), late + 1))) == []
+
+
 def test_votes_for_another_digest_or_twice_count_nothing() -> None:
     seat = Seat()
     seat.accept()

@@ -98,6 +98,15 @@ def test_an_idle_chain_makes_a_block_each_empty_period_and_no_sooner() -> None:
     assert only(made.step(Fired(NOW + 30_000, "block")), Build) == [Build(1, 0, 1_031, ())]
 
 
+def test_a_clock_that_goes_back_delays_no_block() -> None:
+    made = replica(proposer(0).address)
+    back = NOW - 3_600_000
+    assert SetTimer("block", back + 1_000) in made.step(Submitted(back, (Candidate(tx(), RICH),)))
+    assert only(made.step(Fired(back + 1_000, "block")), Build) == [
+        Build(1, 0, GENESIS.block.header.timestamp, (tx(),))
+    ]
+
+
 def test_a_transaction_makes_a_block_after_the_block_period_and_goes_to_all_peers() -> None:
     made = replica(proposer(0).address)
     actions = made.step(Submitted(NOW + 10, (Candidate(tx(), RICH),)))

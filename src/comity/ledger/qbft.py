@@ -29,7 +29,7 @@ from comity.record.types import Address, Hash32
 BACKOFF_EXPONENT_MAX = 10
 """The round timer doubles up to request timeout · 2^10: half an hour at 2 s."""
 CLOCK_DRIFT_S_MAX = 10
-"""A fresh block from further in the future is not voted for."""
+"""A fresh block from further in the future is not voted for, unless its parent is as late: clocks may go back."""
 BLOCKS_KNOWN_MAX = 4
 VOTES_PER_SENDER_MAX = 8
 """Rounds for which one sender's PREPAREs, COMMITs or ROUND-CHANGEs are kept, each kind by itself; the highest win."""
@@ -87,6 +87,8 @@ class State:
     rules: Rules
     me: Address
     request_timeout_ms: int
+    parent_s: int = 0
+    """The parent's timestamp, unix seconds."""
     round: int = 0
     proposal: Proposal | None = None
     """The justified proposal of this round; the first wins."""
@@ -251,7 +253,8 @@ def _on_proposal(state: State, now: int, message: Proposal, sender: Address) -> 
     if sender != state.rules.proposer(vote.round):
         raise Unjustified("proposal by a validator whose turn it is not", why=f"0x{sender.hex()}, round {vote.round}")
     check_proposal(state.rules, message)
-    if not message.prepares and block.header.timestamp > now // 1000 + CLOCK_DRIFT_S_MAX:
+    latest = max(now // 1000 + CLOCK_DRIFT_S_MAX, state.parent_s)
+    if not message.prepares and block.header.timestamp > latest:
         return []
     actions = _enter(state, vote.round) if vote.round > state.round else []
     state.proposal = message

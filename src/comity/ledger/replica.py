@@ -121,6 +121,8 @@ class Replica:
         """The actions that an event causes, to be performed in order. After `Halt` there are none."""
         if self.halted:
             return []
+        if not isinstance(event, Started) and event.now < self._head_at:
+            self._head_at = event.now  # the clock went back: do not wait until it is there again
         match event:
             case Started():
                 actions = self._started(event)
@@ -201,7 +203,9 @@ class Replica:
         if self.settings.me is None or self.settings.me not in self.validators:
             return actions
         rules = Rules(self.settings.chain_id, self.height + 1, self.validators, self._recover)
-        self._consensus = qbft.State(rules, self.settings.me, self.settings.request_timeout_ms)
+        self._consensus = qbft.State(
+            rules, self.settings.me, self.settings.request_timeout_ms, self.head.block.header.timestamp
+        )
         for peer, neighbour in list(self._peers.items()):
             early = list(neighbour.future)
             neighbour.future.clear()
