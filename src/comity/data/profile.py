@@ -70,7 +70,7 @@ def _csv(table: bytes) -> Profile:
     lines = _cells(table)
     header = next(lines, None)
     if not header:
-        raise MalformedTable("the table has no header line")
+        raise MalformedTable("the table has no header line", why="the first line names the columns")
     names = _names(header)
     tallies = [_Tally() for _ in names]
     rows = 0
@@ -87,7 +87,7 @@ def _csv(table: bytes) -> Profile:
                 )
             tally.add(cell)
     if not rows:
-        raise MalformedTable("the table has a header line and no rows")
+        raise MalformedTable("the table has no rows", why="there is nothing below the header line")
     columns = zip(names, tallies, strict=True)
     return Profile(rows, tuple(Column(name, tally.type(rows), tally.missing) for name, tally in columns))
 
@@ -119,7 +119,7 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
         if not name.strip() or len(name) > NAME_CHARACTERS_MAX or _UNSEEN.search(name):
             raise MalformedTable(f"column {number} has no good name", why="visible text of 1 to 255 characters")
         if name in seen:
-            raise MalformedTable(f"column {number} repeats the name {name!r}")
+            raise MalformedTable(f"column {number} repeats the name {name!r}", why="each column has a name of its own")
         seen.add(name)
     return tuple(names)
 

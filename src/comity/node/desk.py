@@ -21,9 +21,9 @@ from comity.node.local import LocalState
 from comity.node.refs import resolve
 from comity.record.record import Record, digest
 from comity.record.types import Digest
-from comity.store.blobs import BlobStore
+from comity.store.blobs import READ_BYTES_MAX, BlobStore
 
-TABLE_BYTES_MAX = 1 << 30
+TABLE_BYTES_MAX = READ_BYTES_MAX
 CODE_BYTES_MAX = 1 << 20
 DEFAULT_LIMITS = {"cpu_s": 60, "wall_s": 120, "memory_bytes": 2 << 30, "output_bytes": 64 << 20}
 
@@ -62,16 +62,16 @@ class Desk:
         """Keep a table, encrypted and private, and anchor what may be known of it: shape, purposes, a salted commitment."""
         async with self._adding:
             blob = await asyncio.to_thread(self._blobs.put, file, bytes_max=TABLE_BYTES_MAX)
-            if self._local.is_shared(blob):
-                raise Conflict(
-                    "these bytes are public already",
-                    why=f"blob {blob[:12]} was given to everybody",
-                    hint="a dataset is private",
-                )
             salt = self._entropy(SALT_BYTES)
             try:
                 table = await asyncio.to_thread(self._blobs.get, blob)
                 shape = await asyncio.to_thread(profile, table)
+                if self._local.is_shared(blob):
+                    raise Conflict(
+                        "these bytes are public already",
+                        why=f"blob {blob[:12]} was given to everybody",
+                        hint="a dataset is private",
+                    )
                 commitment = await asyncio.to_thread(commit, salt, table)
                 record = self._record("dataset", {
                     "name": name, "version": self._next_version("dataset", name), "commitment": commitment,

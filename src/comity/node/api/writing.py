@@ -13,8 +13,9 @@ from comity.node.desk import TABLE_BYTES_MAX
 from comity.node.errors import BadRequest, Unauthenticated
 from comity.node.node import Node
 from comity.record.types import Digest
+from comity.store.blobs import READ_BYTES_MAX
 
-BLOB_BYTES_MAX = 1 << 30
+BLOB_BYTES_MAX = READ_BYTES_MAX
 Ref = Annotated[str, Meta(min_length=1, max_length=128)]
 Refs = Annotated[list[Ref], Meta(max_length=64)]
 BlobRef = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
