@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 FENCE = re.compile(r"^```(?P<kind>\w+)?[^\n]*\n(?P<body>.*?)^```\s*$", re.MULTILINE | re.DOTALL)
 PROMPT = "$ "
+STORY = "$ make demo\n"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ def blocks(text: str) -> list[Block]:
 
 
 def steps(body: str) -> list[Step]:
-    """The commands of a console block; a trailing backslash continues one."""
+    """The commands of a console block; a trailing backslash continues one. What `make demo` prints has prompts of its own."""
+    if body.startswith(STORY):
+        return [Step(STORY[len(PROMPT) :].strip(), tuple(body.splitlines()[1:]))]
     found: list[tuple[str, list[str]]] = []
     continued = False
     for line in body.splitlines():
