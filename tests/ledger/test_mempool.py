@@ -70,6 +70,47 @@ def test_refusals_say_why_and_what_would_pass() -> None:
     assert "pool is full" in str(refusal(pool_of(tx(0), limits=Limits(bytes_max=150)), tx(1)))
 
 
+def stranger(index: int) -> Address:
+    return Address(index.to_bytes(20, "big"))
+
+
+def test_a_full_pool_drops_what_no_block_could_take() -> None:
+    """Else anybody could close the ledger for hours, for nothing, with transactions that wait for a nonce."""
+    pool = pool_of(tx(0, BOB), *(tx(5, stranger(i)) for i in range(9)), limits=Limits(count_max=10))
+    assert "pool is full" in str(refusal(pool, tx(1)))  # nor could a block take this one
+    pool.add(tx(0), RICH, LIMIT)
+    pool.add(tx(1), RICH, LIMIT)
+    assert len(pool) == 10
+    assert [t.sender for t in pool.take(LIMIT)] == [BOB, ALICE, ALICE]
+
+
+def test_strangers_give_way_to_members_and_senders_take_turns() -> None:
+    pool = Mempool(Limits(count_max=10), is_member=lambda address: address in (ALICE, BOB))
+    for transaction in [tx(n, stranger(1), tip=9) for n in range(5)] + [tx(n) for n in range(5)]:
+        pool.add(transaction, RICH, LIMIT)
+    assert "pool is full" in str(refusal(pool, tx(0, stranger(2), tip=99)))
+    pool.add(tx(0, BOB), RICH, LIMIT)
+    assert len(pool) == 10
+    taken = [(t.sender, t.nonce) for t in pool.take(LIMIT)]
+    assert taken == [(ALICE, 0), (BOB, 0), *((ALICE, n) for n in range(1, 5)), *((stranger(1), n) for n in range(4))]
+    members_only = Mempool(Limits(count_max=2), is_member=lambda _: True)
+    for nonce in range(2):
+        members_only.add(tx(nonce), RICH, LIMIT)
+    assert "pool is full" in str(refusal(members_only, tx(0, BOB)))
+
+
+def test_what_is_refused_after_all_drops_nobody() -> None:
+    def rule(transaction: Transaction) -> None:
+        if transaction.sender == ALICE:
+            raise InvalidTransaction("not here")
+
+    pool = Mempool(Limits(count_max=1), rule=rule)
+    pool.add(tx(5, BOB), RICH, LIMIT)
+    with pytest.raises(InvalidTransaction):
+        pool.add(tx(0), RICH, LIMIT)
+    assert list(pool) == [tx(5, BOB)]
+
+
 def test_promises_of_one_sender_add_up() -> None:
     pool = Mempool()
     account = Account(0, Wei(10))

@@ -71,11 +71,21 @@ class _Sender:
 
 
 class Mempool:
-    """Pending transactions by sender and nonce. `rule` refuses by the chain's own rules (it raises `LedgerError`)."""
+    """Pending transactions by sender and nonce. `rule` refuses by the chain's own rules (it raises `LedgerError`).
 
-    def __init__(self, limits: Limits | None = None, rule: Callable[[Transaction], None] | None = None) -> None:
+    Gas costs nothing here and an address nothing either, so fees alone keep nobody out: senders take turns, `is_member`
+    go before strangers, and a full pool drops what no block could take, then strangers', for a member's next one.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        rule: Callable[[Transaction], None] | None = None,
+        is_member: Callable[[Address], bool] = lambda _: False,
+    ) -> None:
         self._limits = limits or Limits()
         self._rule = rule
+        self._is_member = is_member
         self._senders: dict[Address, _Sender] = {}
         self._hashes: dict[Hash32, Transaction] = {}
         self._ready: dict[Address, None] = {}
@@ -129,14 +139,17 @@ class Mempool:
         self._check_alone(transaction, account, gas_limit)
         sender = self._senders.get(transaction.sender)
         old = sender.entries.get(transaction.nonce) if sender else None
+        victims: list[Hash32] = []
         if old is not None:
             _check_replacement(transaction, old.transaction)
         else:
-            self._check_room(transaction, sender)
+            victims = self._make_room(transaction, account, sender)
         entry = _Entry(transaction, self._arrivals, self._blocks)
         _check_funds(entry, old, sender.promised if sender else 0, account)
         if self._rule is not None:
             self._rule(transaction)
+        for victim in victims:
+            self.remove(victim)
         if sender is None:
             sender = self._senders[transaction.sender] = _Sender(account)
         if old is not None:
@@ -178,24 +191,52 @@ class Mempool:
         if len(transaction.raw) > BLOCK_TRANSACTIONS_BYTES_MAX:
             raise PoolRefused("transaction too large for a block", why=f"{len(transaction.raw)} bytes")
 
-    def _check_room(self, transaction: Transaction, sender: _Sender | None) -> None:
+    def _make_room(self, transaction: Transaction, account: Account, sender: _Sender | None) -> list[Hash32]:
+        """What must leave so that it may wait; `PoolRefused` when that is not enough."""
         limits = self._limits
         if sender is not None and len(sender.entries) >= limits.sender_count_max:
             why = f"{limits.sender_count_max} wait already"
             raise PoolRefused("too many transactions of one sender", why=why, hint="wait for a block")
-        if len(self._hashes) >= limits.count_max or self._bytes + len(transaction.raw) > limits.bytes_max:
-            why = f"{len(self._hashes)} transactions, {self._bytes} bytes"
-            raise PoolRefused("transaction pool is full", why=why, hint="wait for a block and send it again")
+        count = len(self._hashes) + 1 - limits.count_max
+        size = self._bytes + len(transaction.raw) - limits.bytes_max
+        victims: list[Hash32] = []
+        candidates = self._yielding(transaction, account)
+        while count > 0 or size > 0:
+            victim = next(candidates, None)
+            if victim is None:
+                why = f"{len(self._hashes)} transactions, {self._bytes} bytes"
+                raise PoolRefused("transaction pool is full", why=why, hint="wait for a block and send it again")
+            victims.append(victim.hash)
+            count -= 1
+            size -= len(victim.raw)
+        return victims
+
+    def _yielding(self, transaction: Transaction, account: Account) -> Iterator[Transaction]:
+        """Transactions of others that give way to this one, if a block could take it: first those that none could take."""
+        member = self._is_member(transaction.sender)
+        if transaction.nonce != self.next_nonce(transaction.sender, account):
+            return
+        if not member and len(self._ready) == len(self._senders):
+            return
+        for ready in (False, True) if member else (False,):
+            for address, sender in self._senders.items():
+                if address == transaction.sender or (address in self._ready) != ready:
+                    continue
+                if self._is_member(address) and (ready or not member):
+                    continue
+                for nonce in sorted(sender.entries, reverse=True):
+                    yield sender.entries[nonce].transaction
 
     # ── Leaving ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def take(self, gas_limit: int) -> tuple[Transaction, ...]:
-        """What the next block should hold, all still waiting: nonces in order, the higher tip first, then the first come."""
-        heap = [self._rank(address, self._senders[address].account.nonce) for address in self._ready]
+        """What the next block should hold, all still waiting: nonces in order, members before strangers, one of each sender
+        in turn, the higher tip first, then the first come."""
+        heap = [self._rank(address, self._senders[address].account.nonce, 0) for address in self._ready]
         heapq.heapify(heap)
         taken: list[Transaction] = []
         gas, room = gas_limit, BLOCK_TRANSACTIONS_BYTES_MAX
         while heap and len(taken) < BLOCK_TRANSACTIONS_COUNT_MAX:
-            _, _, address, nonce = heapq.heappop(heap)
+            _, turn, _, _, address, nonce = heapq.heappop(heap)
             transaction = self._senders[address].entries[nonce].transaction
             if transaction.gas > gas or len(transaction.raw) > room:
                 continue  # nor may its later ones go
@@ -203,12 +244,13 @@ class Mempool:
             room -= len(transaction.raw)
             taken.append(transaction)
             if nonce + 1 in self._senders[address].entries:
-                heapq.heappush(heap, self._rank(address, nonce + 1))
+                heapq.heappush(heap, self._rank(address, nonce + 1, turn + 1))
         return tuple(taken)
 
-    def _rank(self, address: Address, nonce: int) -> tuple[int, int, Address, int]:
+    def _rank(self, address: Address, nonce: int, turn: int) -> tuple[bool, int, int, int, Address, int]:
         entry = self._senders[address].entries[nonce]
-        return -entry.transaction.max_priority_fee, entry.arrival, address, nonce
+        tip = entry.transaction.max_priority_fee
+        return not self._is_member(address), turn, -tip, entry.arrival, address, nonce
 
     def announce(self, bytes_max: int, count_max: int) -> tuple[bytes, ...]:
         """Raw transactions that a block could take, for peers that may have missed them."""

@@ -304,6 +304,9 @@ class View:
         return self.proposals[from_hash32(event["proposal"])]
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    def is_member(self, org: Address) -> bool:
+        return org in self._names
+
     def name_of(self, org: Address) -> str:
         """The member's name, or the address in hexadecimal for a stranger."""
         return self._names.get(org, "0x" + org.hex())

@@ -193,7 +193,7 @@ def _network(
         genesis.chain_id, me.identity.genesis, validator,
         genesis.block_period_ms, genesis.empty_period_ms,
     )  # fmt: skip
-    pool = Mempool(rule=lambda transaction: _admissible(transaction, view))
+    pool = Mempool(rule=lambda transaction: _admissible(transaction, view), is_member=view.is_member)
     links.runtime = Runtime(
         Replica(settings, pool), chain=chain, signer=sign, peers=peers, memory=home.votes.parent / "memory",
         floor=addresses.floor, clock_ms=lambda: int(time.time() * 1000),
