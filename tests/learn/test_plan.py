@@ -292,7 +292,7 @@ def test_a_proposed_model_is_evaluated_on_each_of_our_datasets_once() -> None:
     them.run()
     service = them.world.anchor(Record.make("service", "north", {"name": "triage", "approvals": 3, "time_lock_s": 1}))
     assert them.study.model is not None
-    deploy = {"action": "deploy", "service": service, "model": them.study.model, "previous": None}
+    deploy = {"action": "deploy", "service": service, "model": them.study.model, "previous": None, "nonce": 0}
     name = them.world.anchor(Record.make("proposal", "north", deploy))
     them.world.view.proposals[name] = Proposal(name, "north", "deploy", 3, service, them.study.model, them.world.now)
     for _ in range(6):

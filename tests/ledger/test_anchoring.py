@@ -50,9 +50,9 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
     "Studies.conclude": ("model", {
         "name": "mm", "version": 1, "study": D[0], "round": D[1], "weights": D[2], "artefact": D[3], "format": "onnx",
         "inputs": [TENSOR], "outputs": [TENSOR]}),
-    "Governance.propose": ("proposal", {"action": "deploy", "service": D[0], "model": D[1], "previous": D[2]}),
+    "Governance.propose": ("proposal", {"action": "deploy", "service": D[0], "model": D[1], "previous": D[2], "nonce": 0}),
     "Governance.admitMember": ("proposal", {"action": "admit", "member": {
-        "name": "new", "org": "0x" + "11" * 20, "validator": "0x" + "22" * 20, "endpoint": "h:1"}}),
+        "name": "new", "org": "0x" + "11" * 20, "validator": "0x" + "22" * 20, "endpoint": "h:1"}, "nonce": 0}),
     "Governance.vote": ("vote", {"on": "proposal", "about": D[0], "choice": "refuse", "by": "Ada", "because": "no"}),
     "Services.defineService": ("service", {"name": "triage", "approvals": 3, "time_lock_s": 5}),
     "Services.receipts": ("receipt", {"of": "predictions", "service": D[0], "model": D[1], "root": D[2], "count": 3, "first": 0}),

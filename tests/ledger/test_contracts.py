@@ -561,7 +561,7 @@ def test_admitting_a_member(c: Consortium) -> None:
         "validator": None,
         "endpoint": "127.0.0.1:7441",
     }
-    proposal = c.anchor(N, "proposal", {"action": "admit", "member": member})
+    proposal = c.anchor(N, "proposal", {"action": "admit", "member": member, "nonce": 0})
     assert c.view.proposals[proposal].need == 3
     for org in (N, R, L):
         assert "newcomer" not in c.view.members
@@ -571,8 +571,8 @@ def test_admitting_a_member(c: Consortium) -> None:
     assert (c.read("Members", "count"), c.read("Members", "validatorCount")) == (5, 4)
     c.dataset("newcomer")
     with pytest.raises(Refused, match="member already"):
-        c.anchor(N, "proposal", {"action": "admit", "member": member | {"endpoint": "127.0.0.1:1"}})
-    taken = c.anchor(N, "proposal", {"action": "admit", "member": member | {"org": "0x" + "77" * 20}})
+        c.anchor(N, "proposal", {"action": "admit", "member": member | {"endpoint": "127.0.0.1:1"}, "nonce": 0})
+    taken = c.anchor(N, "proposal", {"action": "admit", "member": member | {"org": "0x" + "77" * 20}, "nonce": 0})
     for org in (N, R, L):
         c.vote(org, "proposal", taken)
     with pytest.raises(Refused, match="name is taken"):

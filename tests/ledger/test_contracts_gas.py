@@ -60,7 +60,7 @@ def test_gas_stays_below_its_bounds(c: Consortium) -> None:
         "validator": None,
         "endpoint": "127.0.0.1:7441",
     }
-    admission = c.anchor(N, "proposal", {"action": "admit", "member": member})
+    admission = c.anchor(N, "proposal", {"action": "admit", "member": member, "nonce": 0})
     for org in (N, R, L):
         c.vote(org, "proposal", admission)
     c.send(N, "Governance", "execute", raw(admission))

@@ -38,7 +38,7 @@ class Story:
             "validator": None,
             "endpoint": "127.0.0.1:7441",
         }
-        admission = c.anchor(N, "proposal", {"action": "admit", "member": member})
+        admission = c.anchor(N, "proposal", {"action": "admit", "member": member, "nonce": 0})
         for org in HOSPITALS:
             c.vote(org, "proposal", admission)
         c.send(N, "Governance", "execute", bytes.fromhex(admission))
@@ -171,7 +171,7 @@ def test_validators_that_join_count_from_then_on() -> None:
         "validator": "0x" + validator.hex(),
         "endpoint": "h:1",
     }
-    admission = c.anchor(N, "proposal", {"action": "admit", "member": member})
+    admission = c.anchor(N, "proposal", {"action": "admit", "member": member, "nonce": 0})
     for org in HOSPITALS:
         c.vote(org, "proposal", admission)
     c.send(N, "Governance", "execute", bytes.fromhex(admission))

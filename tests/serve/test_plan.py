@@ -43,7 +43,7 @@ class Here:
         self.service.history.append(Pointing(model, Digest("9" * 64), self.world.now, Height(1)))
 
     def propose(self, previous: Digest | None) -> Proposal:
-        spec = {"action": "deploy", "service": self.name, "model": self.newer, "previous": previous}
+        spec = {"action": "deploy", "service": self.name, "model": self.newer, "previous": previous, "nonce": 0}
         digest = self.world.anchor(Record.make("proposal", "river", spec))
         proposal = Proposal(
             digest,

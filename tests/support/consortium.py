@@ -283,10 +283,11 @@ class Consortium:
     def service(self, name: str = "triage", approvals: int = 3, time_lock_s: int = 5) -> Digest:
         return self.anchor(ORGS[0], "service", {"name": name, "approvals": approvals, "time_lock_s": time_lock_s})
 
-    def propose(self, service: Digest, model: Digest, previous: Digest | None = None, org: str = ORGS[0]) -> Digest:
-        return self.anchor(
-            org, "proposal", {"action": "deploy", "service": service, "model": model, "previous": previous}
-        )
+    def propose(
+        self, service: Digest, model: Digest, previous: Digest | None = None, org: str = ORGS[0], nonce: int = 0
+    ) -> Digest:
+        spec = {"action": "deploy", "service": service, "model": model, "previous": previous, "nonce": nonce}
+        return self.anchor(org, "proposal", spec)
 
     def deploy(
         self, service: Digest, model: Digest, previous: Digest | None = None, voters: Sequence[str] = ORGS[:3]

@@ -85,11 +85,17 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
     "service": ("service", {"name": "triage", "approvals": 3, "time_lock_s": 5}),
     "proposal-deploy": (
         "proposal",
-        {"action": "deploy", "service": digest("service"), "model": digest("model"), "previous": None},
+        {"action": "deploy", "service": digest("service"), "model": digest("model"), "previous": None, "nonce": 0},
     ),
     "proposal-roll-back": (
         "proposal",
-        {"action": "deploy", "service": digest("service"), "model": digest("model"), "previous": digest("old")},
+        {
+            "action": "deploy",
+            "service": digest("service"),
+            "model": digest("model"),
+            "previous": digest("old"),
+            "nonce": 0,
+        },
     ),
     "proposal-admit": (
         "proposal",
@@ -101,6 +107,7 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
                 "validator": None,
                 "endpoint": "node.seaside.example:7401",
             },
+            "nonce": 0,
         },
     ),
     "offer": (

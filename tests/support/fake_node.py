@@ -450,7 +450,7 @@ class FakeNode:
         return self._made("vote", spec)
 
     def add_proposal(self, _: Request, body: bytes) -> Any:
-        asked = json.loads(body)
+        asked = json.loads(body) | {"nonce": 0}
         if asked["action"] == "deploy":
             asked |= {
                 "service": self.resolve(asked["service"]),

@@ -303,7 +303,10 @@ def _serve(world: World, model: str, datasets: dict[str, str]) -> None:
     """A service, its proposal with evaluations and votes, its deployments and a batch of predictions."""
     service = world.add("service", "northfield", {"name": "triage", "approvals": 3, "time_lock_s": 5}, "serving")
     proposal = world.add(
-        "proposal", "northfield", {"action": "deploy", "service": service, "model": model, "previous": None}, "executed"
+        "proposal",
+        "northfield",
+        {"action": "deploy", "service": service, "model": model, "previous": None, "nonce": 0},
+        "executed",
     )
     for org, accuracy in zip(HOSPITALS, ("0.9650", "0.9720", "0.9680"), strict=True):
         world.add(
@@ -357,6 +360,7 @@ def _wait(world: World, datasets: dict[str, str]) -> None:
                 "validator": hex20("hillside validator"),
                 "endpoint": "203.0.113.7:7401",
             },
+            "nonce": 0,
         },
         "open",
     )

@@ -179,6 +179,11 @@ class Proposal:
     withdrawn: bool = False
 
     @property
+    def is_over(self) -> bool:
+        """Nothing more can come of it."""
+        return self.withdrawn or self.phase in ("refused", "executed")
+
+    @property
     def approvals(self) -> int:
         return sum(v.approve for v in self.votes.values())
 

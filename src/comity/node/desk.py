@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import IO, Any, Protocol
 
+import msgspec
+
 from comity.data.commit import SALT_BYTES, commit
 from comity.data.profile import profile
 from comity.learn import rules
@@ -169,12 +171,19 @@ class Desk:
     async def propose_deployment(self, *, service: str, model: str) -> Digest:
         target, found = self.find(service, "service"), self.find(model, "model")
         current = self.view.services[target.digest].current
-        return await self._anchor("proposal", {
+        return await self._propose({
             "action": "deploy", "service": target.digest, "model": found.digest, "previous": current.model if current else None,
         })  # fmt: skip
 
     async def propose_member(self, member: dict[str, Any]) -> Digest:
-        return await self._anchor("proposal", {"action": "admit", "member": member})
+        return await self._propose({"action": "admit", "member": member})
+
+    async def _propose(self, spec: dict[str, Any]) -> Digest:
+        """The same words again are the same proposal while it is open, and another one once it is over."""
+        first = self._record("proposal", spec | {"nonce": 0})
+        ours = [p for p in self.view.proposals.values() if p.org == self.org and p.is_over]
+        over = [msgspec.structs.replace(self.view.records[p.digest].record.spec, nonce=0) for p in ours]
+        return await self._anchor("proposal", spec | {"nonce": over.count(first.spec)})
 
     async def _anchor(self, kind: str, spec: dict[str, Any]) -> Digest:
         anchored = await self._anchors.record(self._record(kind, spec))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from comity.record.fields import (
     AddressHex,
+    Count,
     Endpoint,
     Line,
     Name,
@@ -36,6 +37,8 @@ class Deploy(Spec, frozen=True, tag_field="action", tag="deploy"):
     service: RecordDigest
     model: RecordDigest
     previous: RecordDigest | None
+    nonce: Count
+    """Tells apart proposals of the same change, of which the earlier are over: back to a model, and back again."""
 
     def references(self) -> Iterable[Digest]:
         return (self.service, self.model) if self.previous is None else (self.service, self.model, self.previous)
@@ -55,6 +58,7 @@ class Admit(Spec, frozen=True, tag_field="action", tag="admit"):
     """A proposal that an organisation should become a member."""
 
     member: Member
+    nonce: Count
 
     def subjects(self) -> Iterable[Subject]:
         return (Subject(self.member.name, digest_of(self.member)),)
