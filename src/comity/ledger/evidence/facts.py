@@ -213,7 +213,11 @@ class Facts:
             raise BadEvidence(f"the transaction at {place} admitted nobody")
         if fact.height < self._validators[-1][0]:
             raise BadEvidence("admissions are not in the order of the chain")
-        name, org, validator = str(event.arguments["name"]), Address(event.arguments["org"]), event.arguments["validator"]
+        name, org, validator = (
+            str(event.arguments["name"]),
+            Address(event.arguments["org"]),
+            event.arguments["validator"],
+        )
         if name in self.members or any(validator == v for _, _, v in self._validators):
             raise BadEvidence(f"{name} is a member already")
         self.members[name], self._names[org] = org, name
