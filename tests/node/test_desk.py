@@ -216,3 +216,20 @@ def test_a_task_reads_one_organisation_and_only_owners_give(tmp_path: Path) -> N
         asyncio.run(office.desk.grant(dataset=theirs, to="*", purposes=["diagnosis"], until=2**40))
     with pytest.raises(Forbidden, match="only riverside may revoke"):
         asyncio.run(office.desk.revoke(about=theirs, because=""))
+
+
+def test_the_same_proposal_is_another_one_once_the_last_is_over(tmp_path: Path) -> None:
+    consortium = Consortium()
+    service, model = consortium.service(), consortium.trained_model()
+    office = Office(tmp_path, consortium.view)
+
+    def propose() -> int:
+        asyncio.run(office.desk.propose_deployment(service=service, model=model))
+        return int(getattr(office.ledger.asked[-1].spec, "nonce", -1))
+
+    assert propose() == propose() == 0
+    proposal = consortium.propose(service, model)
+    assert propose() == 0, "it is open: asking again is the same proposal"
+    for org in (N, R):
+        consortium.vote(org, "proposal", proposal, choice="refuse", because="no")
+    assert propose() == 1
