@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from comity.learn import fixed, rules
-from comity.learn.plan import NOT_DELIVERED, Local, disagreements, plan
+from comity.learn.plan import NOT_DELIVERED, Local, _Room, disagreements, plan
 from comity.ledger.controller import Action, Anchor, Call, Fetch, Work
-from comity.ledger.view_types import Study
+from comity.ledger.view_types import Grant, Study, Vote
 from comity.record import kinds
 from comity.record.types import Digest
 from support.study_world import World
@@ -282,6 +282,31 @@ def test_a_revoked_dataset_is_not_trained_on() -> None:
     dataset = next(iter(them.nodes["river"].datasets))
     them.world.view.revoked[dataset] = Digest("0" * 64)
     assert not [a for a in them.nodes["river"].plan() if isinstance(a, Work)]
+
+
+def test_who_took_its_approval_back_trains_no_more() -> None:
+    them = Consortium(quorum=2)
+    vote = Vote("river", True, "someone", "", Digest("8" * 64), them.world.now)
+    them.study.votes["river"] = vote
+    assert [a for a in them.nodes["river"].plan() if a.key.startswith(("train/", "fetch/"))]
+    them.world.view.revoked[vote.record] = Digest("0" * 64)
+    assert them.nodes["river"].plan() == []
+
+
+def test_lent_data_is_read_only_while_a_grant_covers_it() -> None:
+    them = Consortium()
+    lent = them.world.dataset("office", 50, COLUMNS)
+    them.nodes["office"].datasets.add(lent)
+    room = _Room(them.world.view, them.nodes["office"].local(), them.study)
+    room.spec.datasets.append(lent)
+    assert room.tables == []
+    until = them.world.view.time + 10
+    them.world.view.grants[Digest("9" * 64)] = Grant(
+        Digest("9" * 64), lent, them.study.org, (room.spec.purpose,), until, them.world.view.time
+    )
+    assert room.tables == [lent]
+    them.world.view.time = until
+    assert room.tables == []
 
 
 def test_a_proposed_model_is_evaluated_on_each_of_our_datasets_once() -> None:

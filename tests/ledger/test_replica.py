@@ -9,6 +9,7 @@ from comity.ledger.messages import (
     Blocks,
     GetBlocks,
     Kind,
+    Proposal,
     Status,
     Transactions,
     Vote,
@@ -40,7 +41,14 @@ from comity.ledger.protocol import (
     Started,
     Submitted,
 )
-from comity.ledger.replica import EXAMINED_COUNT_MAX, FUTURE_COUNT_MAX, SERVED_PER_S_MAX, Replica, Settings
+from comity.ledger.replica import (
+    EXAMINED_COUNT_MAX,
+    FUTURE_BLOCKS_MAX,
+    FUTURE_COUNT_MAX,
+    SERVED_PER_S_MAX,
+    Replica,
+    Settings,
+)
 from comity.ledger.types import Account, SealedBlock
 from comity.record.types import Address, Hash32, Wei
 from support.consensus import (
@@ -235,6 +243,19 @@ def test_early_messages_are_kept_within_bounds_and_heard_in_time() -> None:
     for height in range(2, 500):
         hear(flooded, sign(KEYS[1], Vote(Kind.PREPARE, height, 0, GENESIS_HASH)))
     assert len(flooded._peers["p0"].future) == FUTURE_COUNT_MAX
+
+
+def test_early_blocks_are_kept_in_small_number() -> None:
+    """64 of 4 MiB from each of 256 peers would be 64 GiB of what nobody has checked."""
+    made, early = replica(), chain_of(9)[4:]
+    hear(made, sign(KEYS[1], Vote(Kind.PREPARE, 7, 0, GENESIS_HASH)))
+    for each in early:
+        height = each.block.header.height
+        vote = sign(KEYS[1], Vote(Kind.PROPOSAL, height, 0, header_hash(each.block.header)))
+        hear(made, Proposal(vote, each.block))
+    kept = made._peers["p0"].future
+    assert [m.block.header.height for m in kept if isinstance(m, Proposal)] == [8, 9]
+    assert len(kept) == 1 + FUTURE_BLOCKS_MAX
 
 
 def test_a_peer_dropped_while_its_early_messages_are_heard_stops_nothing() -> None:

@@ -26,7 +26,7 @@ PAGES = {
     "/records": "/records.json",
     "/records/breast-mlp@1": "/records/breast-mlp@1.json",
     "/records/476e7a733199": "/records/476e7a733199.json",
-    "/records/0183e17ea221": "/records/0183e17ea221.json",
+    "/records/801c7027bffb": "/records/801c7027bffb.json",
     "/lineage/breast-mlp@1": "/lineage/breast-mlp@1.json",
     "/ledger": "/ledger.json",
     "/ledger/9": "/ledger/9.json",

@@ -114,8 +114,17 @@ class _Room:
 
     @property
     def tables(self) -> list[Digest]:
-        """Our own datasets that this study reads, in the study's order, unless revoked."""
-        return [d for d in self.spec.datasets if d in self.local.datasets and d not in self.view.revoked]
+        """Our own datasets that this study may read now, in the study's order: none of them if we took our approval back."""
+        approval = self.study.votes.get(self.local.org)
+        if approval is not None and approval.record in self.view.revoked:
+            return []
+        return [d for d in self.spec.datasets if d in self.local.datasets and self._may_read(d)]
+
+    def _may_read(self, dataset: Digest) -> bool:
+        """Who is on the roster grants by approving; anybody else's data needs a grant that covers it now."""
+        if self.is_on_roster:
+            return dataset not in self.view.revoked
+        return self.view.covers(dataset, self.study.org, self.spec.purpose)
 
     @property
     def columns(self) -> list[str]:

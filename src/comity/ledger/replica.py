@@ -64,7 +64,9 @@ from comity.record.types import Address, Hash32
 
 PEERS_COUNT_MAX = 256
 FUTURE_COUNT_MAX = 64
-"""Consensus messages of later heights kept for each peer."""
+"""Consensus messages of later heights kept for each peer; nobody has looked at their signatures yet."""
+FUTURE_BLOCKS_MAX = 2
+"""Of those, how many may carry a block, which has up to 4 MiB."""
 EXAMINED_COUNT_MAX = 8
 """Batches of a peer's transactions that may be under examination at once; more are dropped, and come again."""
 SERVED_PER_S_MAX = 16
@@ -97,6 +99,13 @@ class _Neighbour:
     served: int = 0
     told_s: int = -1
 
+    def keep(self, message: Consensus) -> None:
+        """Keep a message of a later height, and forget the oldest where there are too many."""
+        blocks = [m for m in self.future if not isinstance(m, Ballot) and m.block is not None]
+        if not isinstance(message, Ballot) and message.block is not None and len(blocks) >= FUTURE_BLOCKS_MAX:
+            self.future = deque((m for m in self.future if m is not blocks[0]), FUTURE_COUNT_MAX)
+        self.future.append(message)
+
 
 class Replica:
     """A validator, or a follower. Feed it every event in order; perform its actions in order."""
@@ -112,6 +121,7 @@ class Replica:
         """The block of `sync` that is being executed."""
         self._committing = False
         self._consensus: qbft.State | None = None
+        self._head_at = 0
         self._block_at: int | None = None
         self._resending = False
         self._waiting = False
@@ -373,7 +383,7 @@ class Replica:
             neighbour.told_s = now // 1000
             return [Send(peer, self.status)]
         if height > self.height + 1:
-            neighbour.future.append(message)
+            neighbour.keep(message)
             self._sync.claims(peer, height - 1)
             return self._catch_up(now)
         try:

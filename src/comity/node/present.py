@@ -98,9 +98,10 @@ _STATES: dict[str, Callable[[View, Anchored], str]] = {
 
 
 def task_receipt(view: View, task: Digest) -> Anchored | None:
-    """The receipt of a task that ran."""
+    """The receipt of a task that ran, from where it had to run: anybody may anchor a receipt, and say what they like."""
+    place = task_place(view, view.records[task])
     found = (view.records[d] for d in view.referrers(task))
-    return next((a for a in found if isinstance(a.record.spec, kinds.TaskReceipt)), None)
+    return next((a for a in found if isinstance(a.record.spec, kinds.TaskReceipt) and a.org == place), None)
 
 
 def record_page(view: View, anchored: Anchored, held: Callable[[Digest], int | None]) -> Json:
