@@ -230,3 +230,9 @@ def test_subjects_by_kind() -> None:
     assert subjects["dataset"][0].sha256 == digest("commitment")
     assert subjects["service"][0].sha256 == sha256(b'{"approvals":3,"name":"triage","time_lock_s":5}')
     assert subjects["vote"][0].sha256 == digest("proposal")
+
+
+def test_a_pattern_is_told_in_words() -> None:
+    with pytest.raises(MalformedRecord) as caught:
+        kinds.build("service", {"name": "t", "approvals": 1, "time_lock_s": 0})
+    assert caught.value.why == "Expected a name (2 to 32 of a-z, 0-9 and -, a letter first) - at `$.name`"

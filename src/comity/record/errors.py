@@ -11,8 +11,6 @@ ComityError
 └── (each package hangs its own tree below ComityError in its own errors.py)
 """
 
-
-
 from __future__ import annotations
 
 

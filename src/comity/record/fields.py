@@ -70,3 +70,20 @@ TENSORS_MAX = 64
 DIMENSIONS_MAX = 8
 ENTRIES_MAX = 64
 """Entries of a map: arguments, outputs, metrics, isolation."""
+
+_IN_WORDS = {
+    NAME_PATTERN: "a name (2 to 32 of a-z, 0-9 and -, a letter first)",
+    _DIGEST_PATTERN: "a digest (64 lower-case hexadecimal characters)",
+    _ADDRESS_PATTERN: "an address (0x and 40 lower-case hexadecimal characters)",
+    _KEY_PATTERN: "a key (1 to 64 of letters, digits, `.`, `_` and -)",
+    _DECIMAL_PATTERN: "a decimal number in quotes",
+    _WEI_PATTERN: "a whole number of wei in quotes",
+    _TEXT_PATTERN: "text without control characters",
+}
+
+
+def in_words(problem: str) -> str:
+    """What msgspec says of a value, with each pattern put as a person would."""
+    for pattern, words in _IN_WORDS.items():
+        problem = problem.replace(f"`str` matching regex {pattern!r}", words)
+    return problem

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from comity.record.errors import MalformedRecord, UnknownKind
+from comity.record.fields import in_words
 from comity.record.kinds.base import Part, Spec, Subject, digest_of, to_json
 from comity.record.kinds.data import Column, Dataset, Grant
 from comity.record.kinds.governance import Admit, Deploy, Member, Revocation, Service, Vote
@@ -103,7 +104,7 @@ def build(kind: str, value: object) -> Spec:
         plain = to_json(value) if isinstance(value, Spec) else value
         spec = msgspec.convert(plain, expected, strict=True)
     except (msgspec.ValidationError, TypeError, RecursionError) as error:
-        raise MalformedRecord(f"not a valid {kind}", why=str(error)) from None
+        raise MalformedRecord(f"not a valid {kind}", why=in_words(str(error))) from None
     if not isinstance(spec, Spec):
         raise MalformedRecord(f"not a valid {kind}", why=f"got {type(value).__name__}")
     return spec
