@@ -98,3 +98,13 @@ def test_damage_is_refused_or_is_another_value(noise: bytes, at: int) -> None:
     except MalformedWeights:
         return
     assert fixed.encode(weights) == damaged
+
+
+@pytest.mark.parametrize(
+    "header", [b"{", b"\xff", b"[" * 60_000, b"1" * 9_000, b"[]", b'{"arrays":[{}]}', b'{"arrays":5}']
+)
+def test_the_reason_for_an_unreadable_header_is_everywhere_the_same(header: bytes) -> None:
+    """Validators compare reasons bit for bit, and not every Python fails alike."""
+    with pytest.raises(MalformedWeights) as caught:
+        fixed.decode(fixed.MAGIC + len(header).to_bytes(4, "big") + header)
+    assert str(caught.value) == "weights header cannot be read"

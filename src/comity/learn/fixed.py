@@ -103,7 +103,8 @@ def _parse_header(header: bytes) -> list[tuple[str, tuple[int, ...]]]:
         document: Any = json.loads(header)
         shapes = [(array["name"], tuple(array["shape"])) for array in document["arrays"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise MalformedWeights("weights header cannot be read", why=type(error).__name__) from error
+        # One reason for all: it stands in the Round record, and which error comes is a matter of Python's version and stack.
+        raise MalformedWeights("weights header cannot be read") from error
     if len(shapes) > ARRAYS_MAX:
         raise MalformedWeights("weights hold too many arrays", why=f"{len(shapes)}, limit {ARRAYS_MAX}")
     total = 0
