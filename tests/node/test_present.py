@@ -9,8 +9,9 @@ import pytest
 
 from comity.ledger.view import View
 from comity.node import present
+from comity.record.digest import sha256
 from comity.record.types import Digest
-from support.consortium import HOSPITALS, ORGS, START, Consortium, sha256
+from support.consortium import HOSPITALS, ORGS, START, Consortium
 
 N, R, L, H = ORGS
 
@@ -76,7 +77,7 @@ def test_a_study_and_a_deployment_from_end_to_end() -> None:
 def test_a_page_says_what_is_held() -> None:
     c = Consortium()
     study = c.active_study()
-    page = present.record_page(c.view, c.view.records[study], {sha256(b"code"): 7}.get)  # type: ignore[arg-type]
+    page = present.record_page(c.view, c.view.records[study], {sha256(b"code"): 7}.get)
     blobs = {blob["role"]: blob for blob in page["blobs"]}
     assert (blobs["code"]["bytes"], blobs["code"]["held"]) == (7, True)
     assert (blobs["initial"]["bytes"], blobs["initial"]["held"]) == (None, False)
