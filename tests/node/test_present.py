@@ -34,6 +34,14 @@ def test_states_follow_the_facts() -> None:
     assert (state(c.view, dataset), state(c.view, grant)) == ("revoked", "revoked")
 
 
+def test_what_was_withdrawn_is_revoked() -> None:
+    c = Consortium()
+    study, proposal = c.active_study(name="second"), c.propose(c.service(), c.trained_model())
+    for about in (study, proposal):
+        c.anchor(N, "revocation", {"about": about, "because": "a mistake"})
+    assert (state(c.view, study), state(c.view, proposal)) == ("revoked", "revoked")
+
+
 def test_a_study_and_a_deployment_from_end_to_end() -> None:
     c = Consortium()
     held = [c.dataset(org, name=f"breast-{org}") for org in HOSPITALS]

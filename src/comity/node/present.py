@@ -68,7 +68,10 @@ def _task_state(view: View, anchored: Anchored) -> str:
 
 
 def _study_state(view: View, anchored: Anchored) -> str:
-    phase = view.studies[anchored.digest].phase
+    study = view.studies[anchored.digest]
+    if study.withdrawn and study.phase in ("proposed", "active", "training"):
+        return "revoked"
+    phase = study.phase
     return {"proposed": "waiting", "training": "active"}.get(phase, phase)
 
 
@@ -82,7 +85,8 @@ def _service_state(view: View, anchored: Anchored) -> str:
 
 
 def _proposal_state(view: View, anchored: Anchored) -> str:
-    return view.proposals[anchored.digest].phase
+    proposal = view.proposals[anchored.digest]
+    return "revoked" if proposal.withdrawn and proposal.phase in ("open", "passed") else proposal.phase
 
 
 _STATES: dict[str, Callable[[View, Anchored], str]] = {
