@@ -7,6 +7,7 @@ from comity.ledger.messages import (
     BLOCKS_COUNT_MAX,
     Ballot,
     Blocks,
+    Certificate,
     GetBlocks,
     Kind,
     Proposal,
@@ -59,6 +60,7 @@ from support.consensus import (
     ballot,
     block,
     digest,
+    prepares,
     proposal,
     proposer,
     sealed,
@@ -292,6 +294,17 @@ def test_a_new_peer_is_told_status_and_what_waits() -> None:
     told = made.step(Connected(NOW, "new"))
     assert Send("new", made.status) in told
     assert Send("new", Transactions((tx().raw,))) in told
+
+
+def test_a_memory_that_is_ahead_of_the_vote_log_counts() -> None:
+    """A quorum's PREPAREs may be remembered before our own is in the log, which then names an earlier round or height."""
+    known = Certificate(1, 2, block(proposer(2)), digest(block(proposer(2))), prepares(2, block(proposer(2))))
+    for floor in ((1, 0), (0, 7), (1, 2)):
+        made = Replica(Settings(CHAIN_ID, GENESIS_HASH, KEYS[0].address))
+        made.step(Started(NOW, GENESIS, VALIDATORS, floor, known.encode()))
+        made.step(Fired(NOW + 99_999, "round"))
+        assert made._consensus is not None
+        assert (made._consensus.round, made._consensus.prepared) == (3, known)
 
 
 def test_a_damaged_memory_is_no_memory() -> None:

@@ -180,8 +180,13 @@ class Replica:
         actions: list[Action] = [SetTimer("status", event.now + STATUS_MS)]
         floor, round_ = event.floor
         actions += self._begin(event.now)
-        if self._consensus is not None and floor == self.height + 1:
-            certificate = self._recall(event.remembered)
+        certificate = self._recall(event.remembered)
+        if floor <= self.height:
+            round_ = 0
+        if certificate is not None:
+            # The others' PREPAREs may have come before our own was signed: then the log is behind what we know.
+            round_ = max(round_, certificate.round)
+        if self._consensus is not None and (floor == self.height + 1 or certificate is not None):
             actions += self._perform(event.now, qbft.resume(self._consensus, event.now, round_, certificate))
         return actions + self._pace(event.now)
 
