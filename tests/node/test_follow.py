@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,8 +52,7 @@ def killed(live: Live) -> None:
     """SIGKILL to the main process alone; its children must see it."""
     children = descendants(live.pid)
     assert len(children) >= 2
-    os.kill(live.pid, signal.SIGKILL)
-    live.network._processes[ORG].wait(5)
+    live.network.kill(ORG)
     until(lambda: not any(map(alive, children)), 2.0)
 
 

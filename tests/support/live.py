@@ -49,7 +49,7 @@ class Live:
     @property
     def pid(self) -> int:
         """Of the node's main process."""
-        return self.network._processes[ORG].pid
+        return self.network.pid(ORG)
 
     def http(self, role: str = ALL, **rest: Any) -> httpx.Client:
         """A client with the token of a role; `""` for none."""

@@ -127,7 +127,7 @@ class Client:
         consent: str,
         target: str | None = None,
     ) -> results.Record:
-        """Give the node a table (CSV or Parquet, up to 1 GiB). Its bytes stay there; a salted commitment is anchored."""
+        """Give the node a table (CSV or Parquet, up to 256 MiB). Its bytes stay there; a salted commitment is anchored."""
         query = {"name": name, "purpose": list(purposes), "licence": licence, "consent": consent, "target": target}
         return _as(results.Record, self._upload("/api/v1/datasets", source, query))
 
