@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from comity.learn import fixed, rules
-from comity.learn.plan import NOT_DELIVERED, Local, _Room, disagreements, plan
+from comity.learn.plan import CODE_BYTES_MAX, NOT_DELIVERED, Local, _Room, disagreements, plan
 from comity.ledger.controller import Action, Anchor, Call, Fetch, Work
 from comity.ledger.view_types import Grant, Study, Vote
 from comity.record import kinds
@@ -307,6 +307,14 @@ def test_lent_data_is_read_only_while_a_grant_covers_it() -> None:
     assert room.tables == [lent]
     them.world.view.time = until
     assert room.tables == []
+
+
+def test_code_that_is_only_proposed_is_fetched_but_not_much_of_it() -> None:
+    them = Consortium()
+    them.study.phase = "proposed"
+    (fetch,) = them.nodes["river"].plan()
+    assert isinstance(fetch, Fetch)
+    assert (fetch.digest, fetch.bytes_max) == (sha(b"code"), CODE_BYTES_MAX)
 
 
 def test_a_proposed_model_is_evaluated_on_each_of_our_datasets_once() -> None:

@@ -13,6 +13,7 @@ from comity.node.errors import Forbidden, NotFound, PeerGone
 from comity.node.local import TABLES, LocalState
 from comity.node.perform import Held, Outcomes, Performer
 from comity.record.digest import sha256
+from comity.record.errors import ComityError
 from comity.record.record import Record
 from comity.record.types import Digest
 from comity.store.blobs import BlobStore
@@ -78,6 +79,13 @@ def test_nobody_gives_it(tmp_path: Path) -> None:
         World(tmp_path).do(Fetch("fetch/x", BLOB, ("away",)))
     with pytest.raises(NotFound, match="nobody to ask"):
         World(tmp_path / "2").do(Fetch("fetch/x", BLOB, ()))
+
+
+def test_no_more_is_fetched_than_was_asked_for(tmp_path: Path) -> None:
+    world = World(tmp_path, honest=DATA)
+    with pytest.raises(ComityError, match="large"):
+        world.do(Fetch("fetch/x", BLOB, ("honest",), len(DATA) - 1))
+    assert not world.blobs.has(BLOB)
 
 
 def test_naming_bytes_that_only_we_hold_does_not_publish_them(tmp_path: Path) -> None:

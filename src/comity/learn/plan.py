@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comity.learn.commitment import commitment
-from comity.ledger.controller import Action, Anchor, Call, Fetch, Work
+from comity.ledger.controller import FETCH_BYTES_MAX, Action, Anchor, Call, Fetch, Work
 from comity.ledger.view import View
 from comity.ledger.view_types import Proposal, Reveal, Round, Study
 from comity.record import kinds
@@ -19,6 +19,7 @@ from comity.record.digest import to_hash32
 from comity.record.record import Record
 from comity.record.types import Digest
 
+CODE_BYTES_MAX = 1 << 20
 STAGGER_S = 2
 """Between members of a roster that would all close a late phase: the first one's transaction usually does it."""
 DELIVERY_SHARE = 2
@@ -147,7 +148,11 @@ class _Room:
         """Actions for the blobs that are not here: ask `first`, then whoever else should have them."""
         for digest in digests:
             if digest not in self.local.blobs:
-                yield _fetch(self.view, self.local.org, digest, (first or self.study.org, *self.study.roster))
+                # Code is fetched as soon as somebody proposes it: a stranger to us must not fill our disk by that.
+                bytes_max = CODE_BYTES_MAX if digest == self.spec.code else FETCH_BYTES_MAX
+                yield _fetch(
+                    self.view, self.local.org, digest, (first or self.study.org, *self.study.roster), bytes_max
+                )
 
     def updates(self, it: Round, reveals: Mapping[str, Reveal], absent: Container[str]) -> dict[str, Any]:
         """Arguments of an aggregation: who goes in with which claim, and who stays out before a byte is read.
@@ -390,7 +395,7 @@ def _evaluate(view: View, local: Local, proposal: Proposal) -> list[Action]:
     return actions
 
 
-def _fetch(view: View, org: str, digest: Digest, preferred: Sequence[str]) -> Fetch:
+def _fetch(view: View, org: str, digest: Digest, preferred: Sequence[str], bytes_max: int) -> Fetch:
     """Ask those who should hold it first, then every other member; never ourselves."""
     holders = [name for name in dict.fromkeys([*preferred, *view.members]) if name != org and name in view.members]
-    return Fetch(f"fetch/{digest}", digest, tuple(holders))
+    return Fetch(f"fetch/{digest}", digest, tuple(holders), bytes_max)

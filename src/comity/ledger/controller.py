@@ -14,6 +14,9 @@ from comity.record.record import Record
 from comity.record.types import Digest
 
 
+FETCH_BYTES_MAX = 256 << 20
+
+
 @dataclass(frozen=True)
 class Anchor:
     """Sign this record with the organisation's key and anchor it (idempotent: an anchored digest is skipped)."""
@@ -39,6 +42,7 @@ class Fetch:
     key: str
     digest: Digest
     holders: tuple[str, ...]
+    bytes_max: int = FETCH_BYTES_MAX
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def plan_tasks(view: View, org: str, held: Container[Digest], outcomes: Mapping[
         outcome = outcomes.get(f"task/{anchored.digest}")
         if spec.code not in held:
             holders = tuple(name for name in dict.fromkeys([anchored.org, *view.members]) if name != org)
-            actions.append(Fetch(f"fetch/{spec.code}", spec.code, holders))
+            actions.append(Fetch(f"fetch/{spec.code}", spec.code, holders, tasks.CODE_BYTES_MAX))
         elif outcome is None:
             actions.append(Work(f"task/{anchored.digest}", "task", {"task": anchored.digest}))
         else:

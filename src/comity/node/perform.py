@@ -18,8 +18,6 @@ from comity.record.digest import sha256
 from comity.record.types import Digest
 from comity.store.blobs import BlobStore
 
-FETCH_BYTES_MAX = 256 * 1024 * 1024
-
 Worker = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 """Performs a work of this name; its outcome is JSON-like, bytes allowed. None keeps nothing."""
 
@@ -45,14 +43,14 @@ class Performer:
                 await self._anchors.record(record)
             case Call(contract=contract, function=function, arguments=arguments):
                 await self._anchors.call(contract, function, arguments)
-            case Fetch(digest=digest, holders=holders):
-                await self._fetch(digest, holders)
+            case Fetch():
+                await self._fetch(action.digest, action.holders, action.bytes_max)
             case Work(key=key, name=name, arguments=arguments):
                 outcome = await self._workers[name](name, arguments)
                 if outcome is not None:
                     await asyncio.to_thread(self._local.keep_outcome, key, outcome)
 
-    async def _fetch(self, digest: Digest, holders: tuple[str, ...]) -> None:
+    async def _fetch(self, digest: Digest, holders: tuple[str, ...], bytes_max: int) -> None:
         # A blob that is here but not shared may be a table that is just being added: only what another member gives
         # under this digest is known to be no secret of ours. A study may name any digest as its code.
         if self._local.is_shared(digest) and self._blobs.has(digest):
@@ -60,7 +58,7 @@ class Performer:
         troubles = []
         for holder in holders:
             try:
-                data = await self._peers.fetch(holder, digest, bytes_max=FETCH_BYTES_MAX)
+                data = await self._peers.fetch(holder, digest, bytes_max=bytes_max)
             except PeerError as error:
                 troubles.append(f"{holder}: {error.what}")
                 continue
@@ -68,7 +66,7 @@ class Performer:
                 self._peers.drop(holder, "sent other bytes than were asked for")
                 troubles.append(f"{holder}: other bytes")
                 continue
-            await asyncio.to_thread(self._blobs.put, data, bytes_max=FETCH_BYTES_MAX)
+            await asyncio.to_thread(self._blobs.put, data, bytes_max=bytes_max)
             self._local.share(digest)
             return
         raise NotFound(f"nobody gives blob {digest[:12]}", why="; ".join(troubles) or "nobody to ask")
