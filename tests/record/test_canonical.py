@@ -174,3 +174,18 @@ def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
     except ComityError:
         return
     canonical.encode(value)
+
+
+@pytest.mark.parametrize(
+    "text", [b'"\\"' * 300_000, b'"' + b'\\"' * 500_000, b'["' + b"\\\\" * 400_000, b"[" * 900_000]
+)
+def test_looking_for_depth_takes_one_pass(text: bytes) -> None:
+    # Quadratic, each of these takes minutes.
+    with pytest.raises(NotCanonical):
+        canonical.decode(text, depth_max=4)
+
+
+def test_brackets_in_strings_are_no_containers() -> None:
+    canonical.check_depth(rb'["[[[[", "\"[[[[", "\\", {"a": "]"}]', 2)
+    with pytest.raises(NotCanonical):
+        canonical.check_depth(rb'["\\", [[', 2)

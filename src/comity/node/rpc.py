@@ -24,8 +24,9 @@ from comity.node import hexes
 from comity.node.errors import BadRequest
 from comity.node.executor import ChainClient
 from comity.node.hexes import data, parse_address, parse_data, parse_quantity, quantity
+from comity.record import canonical
 from comity.record.digest import keccak256
-from comity.record.errors import ComityError
+from comity.record.errors import ComityError, NotCanonical
 from comity.record.types import Address, Hash32
 
 BODY_BYTES_MAX = 8 << 20
@@ -93,8 +94,9 @@ class Rpc:
         if len(body) > BODY_BYTES_MAX:
             return _encode(_failure(None, INVALID_REQUEST, f"the body is larger than {BODY_BYTES_MAX} bytes"))
         try:
+            canonical.check_depth(body, canonical.DEPTH_MAX)
             request = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, NotCanonical):
             return _encode(_failure(None, PARSE_ERROR, "the body is not JSON"))
         if not isinstance(request, list):
             answer = await self._answer(request, may_send)

@@ -22,7 +22,8 @@ INTEGER_MAX = 2**53 - 1
 """RFC 7493 section 2.2: what every JSON reader holds exactly."""
 
 _INTEGER_CHARACTERS_MAX = len(str(-INTEGER_MAX))
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string that never ends is taken to the end of the text, possessively: looking from each of its quotes anew would be quadratic.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def encode(value: Any, *, depth_max: int = DEPTH_MAX) -> bytes:
@@ -53,7 +54,7 @@ def decode(
     """
     if len(data) > bytes_max:
         raise NotCanonical("JSON text is too large", why=f"{len(data)} bytes, at most {bytes_max}")
-    _check_depth(data, depth_max)
+    check_depth(data, depth_max)
     try:
         value: Json = json.loads(
             data.decode("utf-8"),
@@ -73,7 +74,8 @@ def decode(
     return value
 
 
-def _check_depth(data: bytes, depth_max: int) -> None:
+def check_depth(data: bytes, depth_max: int) -> None:
+    """Refuse (`NotCanonical`) text with more nested containers, before any parser recurses into it: a native one may crash."""
     depth = 0
     for token in _TOKEN.finditer(data):
         match token[0]:

@@ -18,7 +18,8 @@ from comity.node.answers import failure, pieces, success
 from comity.node.auth import Credential
 from comity.node.errors import BadRequest, Forbidden, NodeError
 from comity.node.node import Node
-from comity.record.errors import ComityError
+from comity.record import canonical
+from comity.record.errors import ComityError, NotCanonical
 
 JSON_BYTES_MAX = 1 << 20
 SPOOL_BYTES_MAX = 8 << 20
@@ -87,8 +88,9 @@ async def body_of(request: Request, shape: type[T], *, bytes_max: int = JSON_BYT
     """The JSON body as a struct. Raises `BadRequest` naming the field, or `TooLarge`."""
     data = b"".join([piece async for piece in pieces(request, bytes_max)])
     try:
+        canonical.check_depth(data, canonical.DEPTH_MAX)
         return msgspec.json.decode(data, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, NotCanonical) as error:
         raise BadRequest(
             "the body is not what this route takes", why=str(error), hint="docs/api.md shows its fields"
         ) from None
