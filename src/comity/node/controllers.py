@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -77,6 +78,9 @@ class Controllers:
         sandbox, isolation = await self._sandboxes.proved()
         inputs = {f"input-{number:03}": await self._room.table(digest) for number, digest in enumerate(spec.inputs)}
         outcome = await tasks.run(sandbox, spec, await self._room.blob(spec.code), inputs)
+        if set(inputs.values()) & {*outcome.outputs.values(), outcome.log}:
+            # It cannot be shared, and running it again would not help.
+            outcome = replace(outcome, done=False, outputs={}, log=b"", because="it put out a dataset as it is")
         return {
             "of": "task", "task": anchored.digest, "outcome": "done" if outcome.done else "failed",
             "outputs": {name: await self._room.keep(data) for name, data in outcome.outputs.items()}, "exit": outcome.exit,
