@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,12 +112,15 @@ def test_zombies_and_daemons_end_with_the_task() -> None:
 
 
 def test_no_network_no_foreign_files_no_environment() -> None:
+    # Only the way to Python's own folders may exist, wherever this checkout lies.
+    ours = {str(parent) for place in (sys.prefix, sys.base_prefix) for parent in Path(place).resolve().parents}
+    foreign = sorted({"/etc/passwd", "/root/.bashrc", "/home", "/tmp", "/var", "/etc/hostname"} - ours)
     code = (
         "import os, socket\n"
         "found = [name for _, name in socket.if_nameindex()]\n"
         "try: socket.create_connection(('192.0.2.1', 80), 2); found.append('connected')\n"
         "except OSError: pass\n"
-        "found += [p for p in ('/etc/passwd', '/root/.bashrc', '/home', '/tmp', '/var', '/etc/hostname') if os.path.exists(p)]\n"
+        f"found += [p for p in {foreign} if os.path.exists(p)]\n"
         "found += [k for k in os.environ if 'COMITY' in k or 'TOKEN' in k]\n"
         "open('found', 'w').write(' '.join(found))"
     )

@@ -148,8 +148,9 @@ class Worker:
         self._ended_because = self._ended_because or await self._because()
 
     async def _because(self) -> str:
-        """bubblewrap reports a signal inside as 128 + its number."""
+        """bubblewrap reports a signal inside as 128 + its number. What it said last is heard first."""
         status = await self._process.wait()
+        await self._drain
         number = -status if status < 0 else status - 128
         names = {signal.SIGXCPU: "processor time is used up", signal.SIGXFSZ: "a file grew beyond its limit"}
         if number > 0:
