@@ -206,7 +206,9 @@ class ChainClient:
         result: CallResult = await self._ask("call", message, timestamp)
         return result
 
-    async def simulate(self, sender: Address, to: Address | None, data: bytes, timestamp: int) -> tuple[bool, int, bytes]:
+    async def simulate(
+        self, sender: Address, to: Address | None, data: bytes, timestamp: int
+    ) -> tuple[bool, int, bytes]:
         """(succeeded, gas before refunds, output) of a call in a next block of that time."""
         result = await self.call(Message(sender, to, data), timestamp)
         return result.succeeded, result.gas_used + result.gas_refunded, result.output
