@@ -13,7 +13,6 @@ from comity.ledger.view import View
 from comity.record.record import Record
 from comity.record.types import Digest
 
-
 FETCH_BYTES_MAX = 256 << 20
 
 

@@ -9,7 +9,6 @@ ComityError
     └── CorruptStore       bytes are not those that were written
 """
 
-
 from __future__ import annotations
 
 import errno
