@@ -50,11 +50,11 @@ def comity(home: Path, *words: str, expect: int = 0) -> Any:
     return answer["error"] if expect else answer["data"]
 
 
-def up(home: Path, name: str) -> Client:
+def up(home: Path, name: str, *options: str) -> Client:
     """Start a node and wait until it answers."""
     environment = {**os.environ, "COMITY_HOME": str(home)}
     with (home / f"{name}.log").open("wb") as log:
-        command = [sys.executable, "-m", "comity.shell.cli", "--org", name, "up"]
+        command = [sys.executable, "-m", "comity.shell.cli", "--org", name, "up", *options]
         UPS[home].append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
     client = Client.connect(name, home=home)
 
@@ -110,6 +110,30 @@ def test_a_network_of_one_grows_by_a_vote(home: Path) -> None:
     until(lambda: any(record.digest == second.digest for record in alpha.records(kind="dataset")))
     assert alpha.blocks(limit=1)[0].seals == 2
     assert {member.name for member in alpha.members()} == {"alpha", "beta"}
+
+
+def test_a_lost_vote_log_stops_the_start_until_somebody_names_a_height(home: Path) -> None:
+    comity(home, "init", "alpha", "--port", str(free_base(1)))
+    client = up(home, "alpha")
+    table = home / "table.csv"
+    table.write_text("age,label\n" + "41,1\n" * 12)
+    client.add_dataset(table, name="ages", purposes=["care"], licence="CC0-1.0", consent="broad")
+    height = client.status().ledger.height
+    process = UPS[home].pop()
+    process.terminate()
+    assert process.wait(15) == 0
+    (home / "alpha/signer/votes.log").unlink()
+
+    command = [sys.executable, "-m", "comity.shell.cli", "--org", "alpha", "up"]
+    environment = {**os.environ, "COMITY_HOME": str(home)}
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert refused.returncode == 1
+    assert "no vote log" in refused.stderr
+    assert "--vote-from" in refused.stderr
+
+    again = up(home, "alpha", "--vote-from", str(height + 1))
+    again.add_dataset(table, name="ages", purposes=["care"], licence="CC0-1.0", consent="broad")
+    assert again.status().ledger.height == height + 1
 
 
 def test_two_nodes_never_run_from_one_folder(home: Path) -> None:

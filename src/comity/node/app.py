@@ -32,7 +32,7 @@ from comity.node.connection import Contact, Local
 from comity.node.controllers import Controllers
 from comity.node.desk import Desk
 from comity.node.doctor import Doctor
-from comity.node.errors import ChildError
+from comity.node.errors import ChildError, LostVotes
 from comity.node.events import Hub, Journal
 from comity.node.follow import Follower
 from comity.node.home import Home
@@ -58,9 +58,18 @@ LOCAL_BYTES_MAX = 4 << 30
 log = logging.getLogger("comity.app")
 
 
-def run(root: Path, *, flags: Mapping[str, Any], mounts: Sequence[Mount] = ()) -> None:
-    """Run the node of the folder `root` until SIGINT or SIGTERM, or until the replica halts."""
+def run(root: Path, *, flags: Mapping[str, Any], mounts: Sequence[Mount] = (), vote_from: int = 0) -> None:
+    """Run the node of the folder `root` until SIGINT or SIGTERM, or until the replica halts.
+
+    `vote_from`: after a restore, sign no vote below this height. Raises `HomeBusy`, or `LostVotes` when only it could help.
+    """
     home = Home(root)
+    if not vote_from and (home.ledger / "data.mdb").exists() and not home.votes.exists():
+        raise LostVotes(
+            "this node has a ledger and no vote log",
+            why="without it the validator's key could sign twice",
+            hint=f"restore {home.votes}, or ask a member for the height and start with: comity up --vote-from HEIGHT",
+        )
     genesis = home.load_genesis()
     values = resolve(read_file(home.config), os.environ, flags)
     journal = Journal(time.time)
@@ -69,18 +78,23 @@ def run(root: Path, *, flags: Mapping[str, Any], mounts: Sequence[Mount] = ()) -
     )
     logging.getLogger("comity").addHandler(journal)
     with home.lock():
-        asyncio.run(_live(home, genesis, values, journal, mounts))
+        asyncio.run(_live(home, genesis, values, journal, mounts, vote_from))
 
 
 async def _live(
-    home: Home, genesis: Genesis, values: Mapping[str, Value], journal: Journal, mounts: Sequence[Mount]
+    home: Home,
+    genesis: Genesis,
+    values: Mapping[str, Value],
+    journal: Journal,
+    mounts: Sequence[Mount],
+    vote_from: int,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     follow_parent(lambda: loop.call_soon_threadsafe(stop.set))
-    async with assembled(home, genesis, values, journal) as (node, children):
+    async with assembled(home, genesis, values, journal, vote_from) as (node, children):
         metrics = node.metrics
         rpc = Rpc(
             node.chain, submit=node.runtime.submit, next_nonce=node.runtime.next_nonce, chain_id=genesis.chain_id,
@@ -111,7 +125,7 @@ async def _until(stop: asyncio.Event, node: Node, children: Children) -> None:
 
 @asynccontextmanager
 async def assembled(
-    home: Home, genesis: Genesis, values: Mapping[str, Value], journal: Journal
+    home: Home, genesis: Genesis, values: Mapping[str, Value], journal: Journal, vote_from: int = 0
 ) -> AsyncIterator[tuple[Node, Children]]:
     """All parts of a node but HTTP, running; stopped in reverse at the end."""
     async with AsyncExitStack() as stack:
@@ -119,7 +133,7 @@ async def assembled(
         hub, metrics = Hub(), Metrics(time.time)
         blobs = BlobStore(home.blobs, home.key("blobs"))
         local = LocalState(stack.enter_context(LmdbStore(home.local / "state", TABLES, LOCAL_BYTES_MAX)))
-        children, sign, chain = await _processes(stack, home, genesis, org, known_as, metrics)
+        children, sign, chain = await _processes(stack, home, genesis, org, known_as, metrics, vote_from)
         view, addresses = View(genesis.members), await sign.addresses()
         identity = Identity(known_as, await sign.peer(public_key(home.key("peer"))), org)
         me = Local(org, Address(addresses.org), home.key("peer"), identity)
@@ -225,13 +239,21 @@ class _Links:
 
 
 async def _processes(
-    stack: AsyncExitStack, home: Home, genesis: Genesis, org: str, known_as: Hash32, metrics: Metrics
+    stack: AsyncExitStack,
+    home: Home,
+    genesis: Genesis,
+    org: str,
+    known_as: Hash32,
+    metrics: Metrics,
+    vote_from: int,
 ) -> tuple[Children, signer.SignerClient, executor.ChainClient]:
     """The signer and the executor, supervised."""
     signing, executing = Channel("signer"), Channel("executor")
     sign = signer.SignerClient(signing)
     chain = executor.ChainClient(executing)
-    signing_with = signer.arguments(home.keys, home.votes, org=org, chain_id=genesis.chain_id, genesis=known_as)
+    signing_with = signer.arguments(
+        home.keys, home.votes, org=org, chain_id=genesis.chain_id, genesis=known_as, vote_from=vote_from
+    )
     children = Children(home.logs, on_restart=metrics.restarted)
     stack.push_async_callback(children.stop)
     await children.start([

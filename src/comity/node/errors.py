@@ -2,7 +2,7 @@
 
 ComityError
 └── NodeError
-    ├── BadConfig, NoHome, HomeBusy          before it runs
+    ├── BadConfig, NoHome, HomeBusy, LostVotes   before it runs
     ├── Unauthenticated, WrongHost, CrossOrigin, Forbidden   at the door
     ├── BadRequest, NotFound, TooLarge, Busy, Conflict       a request
     ├── PeerError: HandshakeRefused, PeerGone                other nodes
@@ -37,6 +37,12 @@ class HomeBusy(NodeError):
     """Another process has the organisation's folder."""
 
     code = "home-busy"
+
+
+class LostVotes(NodeError):
+    """The record of what this validator signed is gone: starting could make it contradict itself."""
+
+    code = "lost-votes"
 
 
 class Unauthenticated(NodeError):

@@ -214,11 +214,12 @@ class SignerClient:
 
 # ── The process ──────────────────────────────────────────────────────────────────────────────────────────────────────
 def arguments(
-    keys: Path, log: Path, *, org: str, chain_id: int, genesis: Hash32, channel: str = "{fd}"
+    keys: Path, log: Path, *, org: str, chain_id: int, genesis: Hash32, vote_from: int = 0, channel: str = "{fd}"
 ) -> tuple[str, ...]:
     """The command line of the signer process, for `children.Child`."""
     where = ("--keys", str(keys), "--log", str(log), "--socket", channel)
-    return ("-m", "comity.node.signer", *where, "--org", org, "--chain-id", str(chain_id), "--genesis", genesis.hex())
+    network = ("--org", org, "--chain-id", str(chain_id), "--genesis", genesis.hex(), "--vote-from", str(vote_from))
+    return ("-m", "comity.node.signer", *where, *network)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -230,14 +231,17 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("--socket", "--org", "--genesis"):
         parser.add_argument(name, required=True)
     parser.add_argument("--chain-id", type=int, required=True)
+    parser.add_argument("--vote-from", type=int, default=0)
     options = parser.parse_args(argv)
     try:
         options.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with Log.open(options.log) as log:  # locked: two signers on one log could contradict each other
+            votes = VoteLog(log)
+            votes.raise_floor(options.vote_from)
             signer = Signer(
                 load_key(options.keys / "org.key"),
                 load_key(options.keys / "validator.key") if (options.keys / "validator.key").exists() else None,
-                VoteLog(log),
+                votes,
                 name=options.org,
                 chain_id=options.chain_id,
                 genesis=Hash32(bytes.fromhex(options.genesis)),

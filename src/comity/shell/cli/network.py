@@ -55,12 +55,12 @@ def join(
     talk.say(f"give this to a member; once enough have approved: comity --org {name} up")
 
 
-def up(talk: Talk, org: str | None, port: int | None) -> None:
+def up(talk: Talk, org: str | None, port: int | None, vote_from: int | None) -> None:
     from comity.node.app import run
     from comity.shell.console import routes
 
     del talk
-    run(home_folder() / choose(org), flags={"port": port}, mounts=[routes])
+    run(home_folder() / choose(org), flags={"port": port}, mounts=[routes], vote_from=vote_from or 0)
 
 
 def uninstall(talk: Talk, org: str | None, yes: bool | None) -> None:

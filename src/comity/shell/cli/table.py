@@ -40,7 +40,9 @@ COMMANDS: tuple[Command, ...] = (
         Argument("--digest", "the genesis digest, from a member you trust", "DIGEST", required=True), _PORT,
         Argument("--person", "who speaks when you approve or refuse", "NAME"),
     ), "Prints what an existing member gives to `comity admit`."),
-    Command(("up",), NODE, "run the organisation's node", "network:up", (_PORT,)),
+    Command(("up",), NODE, "run the organisation's node", "network:up", (
+        _PORT, Argument("--vote-from", "after restoring a backup: sign no vote below this height", "HEIGHT", type=int),
+    )),
     Command(("uninstall",), NODE, "remove an organisation from this machine; says what it would remove", "network:uninstall", (
         Argument("--yes", "do it"),
     )),
