@@ -187,7 +187,7 @@ def test_a_study_that_cannot_be_runs_no_code(tmp_path: Path) -> None:
 
     for change, said in (
         ({"rounds": 0}, "valid study"), ({"rule": {"name": "best", "f": 0}}, "aggregation rule"), ({"datasets": []}, "valid study"),
-        ({"datasets": [ours, theirs]}, "other columns"), ({"datasets": [bare]}, "`label`"), ({"roster": ["nobody"]}, "no member"),
+        ({"datasets": [ours, theirs], "roster": [N, R]}, "other columns"), ({"datasets": [bare]}, "`label`"), ({"roster": ["nobody"]}, "no member"),
         ({"code": "0" * 64}, "no code"),
     ):  # fmt: skip
         with pytest.raises(Exception, match=said):
@@ -196,6 +196,25 @@ def test_a_study_that_cannot_be_runs_no_code(tmp_path: Path) -> None:
     study()
     assert office.started == [b"def init(): ...\n"]
     assert getattr(office.ledger.asked[-1].spec, "initial", "") == sha256(b"weights")
+
+
+def test_a_study_of_data_that_nobody_granted_says_whom_to_ask(tmp_path: Path) -> None:
+    consortium = Consortium()
+    theirs = consortium.dataset(R, name="other")
+    consortium.anchor(R, "grant", {"dataset": theirs, "grantee": N, "purposes": ["diagnosis"], "until": 2**40})
+    office = Office(tmp_path, consortium.view)
+    code, _ = asyncio.run(office.desk.add_blob(io.BytesIO(b"def init(): ..."), bytes_max=100))
+    with pytest.raises(Forbidden) as caught:
+        asyncio.run(
+            office.desk.study(
+                name="ads", code=code, datasets=[theirs], roster=[N], purpose="advertising", rule={"name": "mean", "f": 0},
+                rounds=1, quorum=1, round_timeout_s=60, seed=1,
+            )
+        )  # fmt: skip
+    assert caught.value.what == "riverside does not grant `other@1` for purpose `advertising`"
+    assert "diagnosis" in caught.value.why
+    assert caught.value.hint == "ask for it: comity request riverside/other@1 --purpose advertising"
+    assert not office.started
 
 
 def test_a_task_reads_one_organisation_and_only_owners_give(tmp_path: Path) -> None:

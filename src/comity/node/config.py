@@ -50,7 +50,7 @@ SETTINGS = (
         "host",
         str,
         "127.0.0.1",
-        "The address to listen on. Anything but loopback needs `peer_host` rules of your own in front.",
+        "The loopback address to listen on; put a TLS proxy in front to be reached from elsewhere.",
     ),
     Setting("port", int, 7400, "API and console; the peer port is one above.", _is_port),
     Setting(

@@ -124,6 +124,9 @@ class Desk:
         found = [self.find(ref, "dataset") for ref in datasets]
         for member in roster:
             self._member(member)
+        for dataset in found:
+            if dataset.org not in roster:  # who is on the roster grants by approving
+                self._granted(dataset, purpose)
         rules.check(rules.Rule(rule["name"], rule["f"]), quorum)
         spec = {
             "name": name, "code": code, "code_lines": max(1, len(source.splitlines())), "initial": code,
@@ -211,6 +214,23 @@ class Desk:
                 why=f"this is {self.org}",
                 hint=f"ask {anchored.org}",
             )
+
+    def _granted(self, dataset: Anchored, purpose: str) -> None:
+        """The ledger would refuse too; here the words can name what there is."""
+        if self.view.covers(dataset.digest, self.org, purpose):
+            return
+        title = f"{getattr(dataset.record.spec, 'name', '')}@{getattr(dataset.record.spec, 'version', '')}"
+        grants = [
+            f"grant {g.digest[:12]}: {', '.join(g.purposes)}"
+            + ("" if g.valid_at(self.view.time) else ", no longer valid")
+            for g in self.view.grants.values()
+            if g.dataset == dataset.digest and g.grantee in (self.org, "*")
+        ]
+        raise Forbidden(
+            f"{dataset.org} does not grant `{title}` for purpose `{purpose}`",
+            why="; ".join(grants) or "it has granted nothing to us",
+            hint=f"ask for it: comity request {dataset.org}/{title} --purpose {purpose}",
+        )
 
     def _member(self, name: str) -> None:
         if name not in self.view.members:
