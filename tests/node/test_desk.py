@@ -187,7 +187,8 @@ def test_a_study_that_cannot_be_runs_no_code(tmp_path: Path) -> None:
 
     for change, said in (
         ({"rounds": 0}, "valid study"), ({"rule": {"name": "best", "f": 0}}, "aggregation rule"), ({"datasets": []}, "valid study"),
-        ({"datasets": [ours, theirs], "roster": [N, R]}, "other columns"), ({"datasets": [bare]}, "`label`"), ({"roster": ["nobody"]}, "no member"),
+        ({"datasets": [ours, theirs], "roster": [N, R]}, "other columns"), ({"datasets": [bare]}, "`label`"),
+        ({"roster": ["nobody"]}, "no member"),
         ({"code": "0" * 64}, "no code"),
     ):  # fmt: skip
         with pytest.raises(Exception, match=said):
