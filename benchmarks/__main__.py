@@ -99,7 +99,9 @@ def main() -> None:
     parser.add_argument("--token", default="", help="bearer token for --url")
     parser.add_argument("--peer", choices=["anvil"], help="measure this too, in the same run, for comparison")
     parser.add_argument("--only", choices=["ledger", "life"], help="one half")
-    parser.add_argument("--transactions", type=int, default=6_000, help="transfers a load (default 6,000: less than a pool holds)")
+    parser.add_argument(
+        "--transactions", type=int, default=6_000, help="transfers a load (default 6,000: less than a pool holds)"
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: to see that it works")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args()
