@@ -1,7 +1,7 @@
 """From a signed record to the one transaction that anchors it, and back: the rule that a transaction says what its record says.
 
 Not permission: the contracts decide that. Not signing or sending: see `node`. The rule is `check`; why it is a rule of block
-validity is in docs/decisions/records-in-block-validity.md.
+validity is in docs/decisions/0008-records-in-block-validity.md.
 """
 
 from __future__ import annotations
