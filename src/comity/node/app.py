@@ -172,7 +172,7 @@ async def assembled(
             auth=Auth.load(home.tokens, now=time.time, secret=lambda: secrets.token_urlsafe(32)),
             doctor=Doctor(()), hub=hub, metrics=metrics, journal=journal, reconciler=reconciler,
         )  # fmt: skip
-        node.doctor = Doctor(vitals_of(node, children, sandboxes, home))
+        node.doctor = Doctor(vitals_of(node, children, sandboxes, home, controllers.disagreements))
         await _begin(stack, node)
         yield node, children
 

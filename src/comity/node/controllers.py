@@ -52,17 +52,30 @@ class Controllers:
 
     def plan(self) -> list[Action]:
         """Everything that is due, of all planners."""
-        now = int(time.time())
-        learn = learning.Local(self._org, now, self._local.datasets(), self._held, self._outcomes)
         serve = serving_plan.Local(
-            self._org, now, self._held, self._serving.loaded, self._serving.refused, self._serving.batches()
+            self._org,
+            int(time.time()),
+            self._held,
+            self._serving.loaded,
+            self._serving.refused,
+            self._serving.batches(),
         )
         return [
-            *learning.plan(self._view, learn),
+            *learning.plan(self._view, self._learning()),
             *serving_plan.plan(self._view, serve),
             *plan_tasks(self._view, self._org, self._held, self._outcomes),
             *self._votes(),
         ]
+
+    def disagreements(self) -> list[str]:
+        """Rounds posted otherwise than this node computed them, in words: it attests nothing, and a person should know."""
+        return [
+            f"round {found.round} of study {found.study[:12]} is not what this node computed: {found.because}"
+            for found in learning.disagreements(self._view, self._learning())
+        ]
+
+    def _learning(self) -> learning.Local:
+        return learning.Local(self._org, int(time.time()), self._local.datasets(), self._held, self._outcomes)
 
     async def close(self) -> None:
         """Stop the workers."""

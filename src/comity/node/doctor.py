@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 DISK_BYTES_MIN = 256 << 20
 STALE_FACTOR = 3
-CLOCK_S_MAX = 15
 
 Finding = tuple[bool, str]
 Health = Literal["ok", "warning", "error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from comity.node.children import Children
 from comity.node.doctor import Check, Vitals, standard_checks
@@ -11,7 +12,9 @@ from comity.node.node import Node, quorum, validators_at
 from comity.node.room import Sandboxes
 
 
-def vitals_of(node: Node, children: Children, sandboxes: Sandboxes, home: Home) -> tuple[Check, ...]:
+def vitals_of(
+    node: Node, children: Children, sandboxes: Sandboxes, home: Home, disagreements: Callable[[], list[str]]
+) -> tuple[Check, ...]:
     """The standard checks of this node."""
 
     def validators() -> tuple[int, int, int]:
@@ -20,7 +23,7 @@ def vitals_of(node: Node, children: Children, sandboxes: Sandboxes, home: Home) 
         return len(present), quorum(len(names)), len(names)
 
     def failures() -> list[str]:
-        return [
+        return disagreements() + [
             f"{key}: {failure.because}" for key, failure in node.reconciler.failures.items() if failure.attempts > 2
         ]
 

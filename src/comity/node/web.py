@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import uvicorn
@@ -101,8 +101,10 @@ def _readers(request: Request) -> frozenset[str]:
 class _Server(uvicorn.Server):
     """Leaves signals to the node."""
 
-    def install_signal_handlers(self) -> None:
-        """The node stops us."""
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The node stops us: uvicorn's own handlers would stand in front of its."""
+        yield
 
 
 @asynccontextmanager

@@ -206,11 +206,6 @@ def decode_call(to: Address, data: bytes) -> Call:
     return Call(name, entry.name, {n: v for (n, _, _), v in zip(entry.inputs, values, strict=True)})
 
 
-def is_view(name: str, function: str) -> bool:
-    """Whether the function only reads, so that no transaction needs it."""
-    return not _function(name, function).mutates
-
-
 def decode_log(log: Log) -> Event | None:
     """The event of a system contract, or None for any other log."""
     name = NAME_AT.get(log.address)
